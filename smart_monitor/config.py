@@ -1,0 +1,209 @@
+"""Every setting: its default, its bounds, what it is for; and how layers of settings become one.
+
+Pure: where the layers come from (flags, environment, TOML files) is `configfile.py`'s business. A
+layer is a flat mapping from key to value plus an optional list `phase`; the nearest layer wins, and
+inside one layer an explicit key beats the preset it names.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, get_type_hints
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be used; its text is one sentence for the user."""
+
+
+PRESETS: dict[str, dict[str, float]] = {
+    "sensitive": {"loss_spike_threshold": 0.1, "accuracy_drop_threshold": 5.0, "min_steps_between_saves": 250},
+    "default": {"loss_spike_threshold": 0.3, "accuracy_drop_threshold": 10.0, "min_steps_between_saves": 500},
+    "quiet": {"loss_spike_threshold": 0.5, "accuracy_drop_threshold": 20.0, "min_steps_between_saves": 1000},
+}
+"""The guide's three rows: conservative (more snapshots), moderate, aggressive (fewer)."""
+
+
+def _setting(default: Any, why: str, *, low: float = -math.inf, high: float = math.inf, group: str) -> Any:
+    return field(default=default, metadata={"why": why, "low": low, "high": high, "group": group})
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """Thresholds that hold up to and including `until_step`; the first phase not yet over wins."""
+
+    until_step: int
+    overrides: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings of one run. The field's metadata is the documentation (`config show`, `init`)."""
+
+    preset: str = _setting("default", "sensitive, default or quiet: a row of thresholds", group="judging")
+    loss_spike_threshold: float = _setting(
+        0.3, "a loss this far above the mean of the last half window is a spike (0.3 = 30 %)", low=0.0, group="judging"
+    )
+    accuracy_drop_threshold: float = _setting(
+        10.0, "an accuracy this many points (0-100) below its recent mean is a drop", low=0.0, high=100.0, group="judging"
+    )
+    loss_window: int = _setting(
+        10, "values looked back on; the mean takes the last half of them, divergence all", low=4, high=1000, group="judging"
+    )
+    noise_guard: bool = _setting(
+        True, "a move counts only if it also stands out from the run's own noise; false gives the literal rules", group="judging"
+    )
+    best_improvement: float = _setting(
+        0.02, "a best model is better than the last announced one by more than this share", low=0.0, high=1.0, group="judging"
+    )
+    divergence_rising: float = _setting(
+        0.8, "share of rising neighbours in the window from which a loss diverges", low=0.5, high=1.0, group="judging"
+    )
+    stall_after: float = _setting(
+        300.0, "seconds without a record before a stall can be called, whatever the run's rhythm", low=1.0, group="judging"
+    )
+    blind_after: float = _setting(
+        30.0, "seconds of seeing nothing readable before the monitor calls itself blind", low=1.0, group="judging"
+    )
+    disabled_rules: tuple[str, ...] = _setting((), "names of rules that are not to run", group="judging")
+
+    poll_interval: float = _setting(
+        10.0, "seconds between scans and host figures; metrics are sampled at 0.5 s whatever it is", low=0.1, group="watching"
+    )
+    max_status_mb: float = _setting(16.0, "a status file larger than this (MiB) is not read", low=0.01, group="watching")
+    network_quiet: float = _setting(
+        5.0, "seconds a checkpoint's files must be still on a network file system (local: 1)", low=0.0, group="watching"
+    )
+
+    min_steps_between_saves: int = _setting(
+        500, "steps between two snapshots of one rule; unset, a short run or an epoch counter asks for less", low=0, group="keeping"
+    )
+    min_free_gb: float = _setting(
+        2.0, "GiB that must stay free after a copy, beside twice the largest checkpoint", low=0.0, group="keeping"
+    )
+    min_free_percent: float = _setting(2.0, "per cent of the file system that must stay free", low=0.0, high=100.0, group="keeping")
+    spare_checkpoints: float = _setting(
+        2.0, "how many checkpoints of the largest size must still fit after a copy", low=0.0, group="keeping"
+    )
+    copy_rate_mb: float = _setting(
+        0.0, "MiB a second at which the worker copies at most; 0 = no limit", low=0.0, group="keeping"
+    )
+    checkpoint_wait: float = _setting(
+        30.0, "seconds to wait for a checkpoint that is still being written when no complete one exists", low=0.0, group="keeping"
+    )
+    stop_grace: float = _setting(
+        20.0, "seconds that a copy under way may take after SIGTERM before it is abandoned (and done anew later)", low=0.0, group="keeping"
+    )
+
+    phases: tuple[Phase, ...] = field(default=(), metadata={"why": "[[phase]] tables: thresholds by step", "group": "phase"})
+    given: frozenset[str] = field(default=frozenset(), metadata={"why": "keys that a user set (not defaults)", "group": ""})
+
+    def at(self, step: int | None) -> Settings:
+        """The settings in force at `step`: the overrides of the first phase that is not over."""
+        if not self.phases or step is None:
+            return self
+        for phase in self.phases:
+            if step <= phase.until_step:
+                return dataclasses.replace(self, given=self.given | set(phase.overrides), **phase.overrides)
+        return self
+
+
+KEYS: dict[str, dataclasses.Field[Any]] = {
+    f.name: f for f in dataclasses.fields(Settings) if f.name not in ("phases", "given")
+}
+PHASE_KEYS = tuple(k for k, f in KEYS.items() if f.metadata["group"] in ("judging", "keeping") and k not in ("preset", "disabled_rules"))
+_TYPES = get_type_hints(Settings)
+
+
+def resolve(layers: Sequence[tuple[str, Mapping[str, Any]]]) -> tuple[Settings, dict[str, str]]:
+    """Fold layers, weakest first, into settings and a map from key to the name of its origin.
+
+    Raises ConfigError for an unknown key (naming the nearest), a wrong type, a value out of bounds.
+    """
+    values: dict[str, Any] = {}
+    origin: dict[str, str] = {}
+    phases: tuple[Phase, ...] = ()
+    for name, layer in layers:
+        for key in layer:
+            if key != "phase" and key not in KEYS:
+                raise ConfigError(_unknown(key, name, [*KEYS, "phase"]))
+        if "preset" in layer:
+            preset = _checked("preset", layer["preset"], name)
+            for key, value in PRESETS[preset].items() if preset != "default" or values else ():
+                values[key] = _checked(key, value, name)
+                origin[key] = f"{name} (preset {preset})"
+        for key, value in layer.items():
+            if key == "phase":
+                phases = _phases(value, name)
+            else:
+                values[key] = _checked(key, value, name)
+                origin[key] = name
+    settings = Settings(**values, phases=phases, given=frozenset(values))
+    return settings, {k: origin.get(k, "default") for k in KEYS}
+
+
+def _phases(value: Any, where: str) -> tuple[Phase, ...]:
+    if not isinstance(value, Sequence) or isinstance(value, (str, bytes)) or not all(isinstance(v, Mapping) for v in value):
+        raise ConfigError(f"{where}: phase must be an array of tables: [[phase]]")
+    found = []
+    for table in value:
+        rest = dict(table)
+        until = rest.pop("until_step", None)
+        if not isinstance(until, int) or isinstance(until, bool) or until < 0:
+            raise ConfigError(f"{where}: every [[phase]] needs until_step, a whole number of steps")
+        for key in rest:
+            if key not in PHASE_KEYS:
+                raise ConfigError(_unknown(key, f"{where} [[phase]]", ["until_step", *PHASE_KEYS]))
+        found.append(Phase(until, {k: _checked(k, v, where) for k, v in rest.items()}))
+    return tuple(sorted(found, key=lambda p: p.until_step))
+
+
+def _unknown(key: str, where: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(key, known, 1, 0.5)
+    return f"{where}: unknown setting {key!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+
+
+def _checked(key: str, value: Any, where: str) -> Any:
+    want, meta = _TYPES[key], KEYS[key].metadata
+    if want == tuple[str, ...]:
+        parts = [p.strip() for p in value.split(",") if p.strip()] if isinstance(value, str) else value
+        if not isinstance(parts, (list, tuple)) or not all(isinstance(p, str) for p in parts):
+            raise ConfigError(f"{where}: {key} must be a list of names, not {value!r}")
+        return tuple(parts)
+    if want is bool:
+        return _boolean(key, value, where)
+    if want is str:
+        if value not in PRESETS:
+            raise ConfigError(f"{where}: {key} must be one of {', '.join(PRESETS)}, not {value!r}")
+        return value
+    number = _number(key, value, where, want)
+    if not meta["low"] <= number <= meta["high"]:
+        bounds = f"at least {meta['low']:g}" if meta["high"] == math.inf else f"between {meta['low']:g} and {meta['high']:g}"
+        raise ConfigError(f"{where}: {key} must be {bounds}, not {value!r}")
+    return number
+
+
+def _boolean(key: str, value: Any, where: str) -> bool:
+    if isinstance(value, bool):
+        return value
+    words = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+    found = words.get(str(value).strip().lower())
+    if found is None:
+        raise ConfigError(f"{where}: {key} must be true or false, not {value!r}")
+    return found
+
+
+def _number(key: str, value: Any, where: str, want: type) -> float:
+    try:
+        if isinstance(value, bool):
+            raise ValueError
+        number = float(value)
+        if not math.isfinite(number) or (want is int and number != int(number)):
+            raise ValueError
+    except (TypeError, ValueError, OverflowError):
+        kind = "a whole number" if want is int else "a number"
+        raise ConfigError(f"{where}: {key} must be {kind}, not {value!r}") from None
+    return int(number) if want is int else number

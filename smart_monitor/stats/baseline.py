@@ -1,0 +1,207 @@
+"""The baseline: level and robust noise of one metric in one attempt, and the noise guard.
+
+It alone decides which values are admitted. A value that stands out on the bad side (or that a rule
+has flagged) is set aside; so are non-finite ones. If at most two values in a row were set aside and
+the metric then came back, they were outliers of this run and raise its own bar; a longer excursion
+does not, or the second of five real spikes would be missed. After `NEW_LEVEL` values in a row the
+new level is believed.
+
+Level: median of the last 21 admitted values. Residual: distance from that level, relative to it
+(a run whose loss falls by decades has one noise, not a hundred). Noise: the largest of the upper
+root mean square over the last 200 residuals (it tames one-sided heavy tails, where the median
+absolute deviation alone cries wolf), 1.4826 x the median absolute residual (Hampel 1974), and 1 %.
+All of it is relative, so that loss x 1024 changes no verdict.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import Any
+
+from smart_monitor.stats.window import MedianWindow
+
+LEVEL_WINDOW = 21
+NOISE_WINDOW = 200
+MATURE = 20
+"""Admitted values from which the noise is trusted; below it the largest step change stands in."""
+NEW_LEVEL = 15
+TRANSIENT = 2
+"""Values in a row that may be set aside and still count as outliers of the run, not as an event."""
+YOUNG_FACTOR = 4.0
+FLOOR = 0.01
+CAP = 1.0
+"""No single residual weighs more than 100 % of the level in the noise."""
+MAD_TO_SIGMA = 1.4826
+
+
+class Baseline:
+    """Level and noise of one metric; `bad` is +1 where rising is trouble, -1 where falling is.
+
+    `absolute` metrics (accuracy in points of 0-100) measure residuals in points / 100 and not
+    relative to their level. `guard` False gives the literal rules: everything stands out.
+    """
+
+    __slots__ = (
+        "absolute", "admitted", "bad", "guard", "held", "inherited", "largest_change", "last",
+        "level", "negative", "noise", "recent", "residuals", "seen", "short", "squares", "unit", "uppers",
+    )  # fmt: skip
+
+    def __init__(self, *, bad: int = 1, absolute: bool = False, guard: bool = True, window: int = 10) -> None:
+        self.bad = bad
+        self.absolute = absolute
+        self.guard = guard
+        self.recent = MedianWindow(LEVEL_WINDOW)
+        self.short: deque[float] = deque(maxlen=max(window // 2, 3))
+        self.seen: deque[float] = deque(maxlen=max(window, 2))
+        """The last finite values in order of arrival, admitted or not."""
+        self.residuals: deque[float] = deque()
+        self.uppers = MedianWindow(NOISE_WINDOW)
+        self.squares = 0.0
+        self.held: list[float] = []
+        self.admitted = 0
+        self.negative = False
+        self.largest_change = 0.0
+        self.last = math.nan
+        self.level = math.nan
+        self.unit = math.nan
+        self.noise = math.nan
+        self.inherited = False
+
+    # -- what rules ask ---------------------------------------------------------------------------
+
+    @property
+    def mean(self) -> float:
+        """Mean of the last half window of admitted values; NaN while there is none."""
+        n = len(self.short)
+        return sum(v / n for v in self.short) if n else math.nan
+
+    @property
+    def mature(self) -> bool:
+        return self.admitted >= MATURE or (self.inherited and self.admitted >= 3)
+
+    def score(self, value: float) -> float:
+        """How many noises `value` lies on the bad side of the level; NaN while nothing is known."""
+        scale = self.unit * self.noise
+        if not scale > 0:
+            return math.nan
+        return (value - self.level) * self.bad / scale
+
+    def stands_out(self, value: float, times: float) -> bool:
+        """The noise guard: does `value` stand out on the bad side by `times` the noise?
+
+        Below MATURE admitted values it asks for four times the largest step change so far.
+        """
+        if not self.guard:
+            return True
+        if self.admitted == 0:
+            return False
+        if self.mature:
+            return self.score(value) >= (2 * times if self.negative else times)
+        rise = (value - self.last) * self.bad
+        return rise > 0 and rise >= YOUNG_FACTOR * self.largest_change
+
+    # -- what the engine tells it -----------------------------------------------------------------
+
+    def observe(self, value: float, *, flagged: bool, times: float) -> None:
+        """Take in a judged value: admit it, or set it aside. Non-finite values change nothing."""
+        if not math.isfinite(value):
+            return
+        self.seen.append(value)
+        if flagged or (self.guard and self.mature and self.stands_out(value, times)):
+            self.held.append(value)
+            if len(self.held) >= NEW_LEVEL:
+                self._believe_new_level()
+            return
+        if self.held:
+            if len(self.held) <= TRANSIENT and self.mature:
+                for outlier in self.held:
+                    self._weigh(outlier)
+            self.held.clear()
+        if self.admitted:
+            change = abs(value - self.last)
+            if self.admitted < MATURE and change > self.largest_change and math.isfinite(change):
+                self.largest_change = change
+            self._weigh(value)
+        self._take(value)
+
+    def _take(self, value: float) -> None:
+        self.admitted += 1
+        self.last = value
+        if value <= 0 and not self.absolute:
+            self.negative = True
+        self.short.append(value)
+        self.recent.push(value)
+        self._settle()
+
+    def _believe_new_level(self) -> None:
+        held, self.held = self.held, []
+        self.recent = MedianWindow(LEVEL_WINDOW)
+        self.short.clear()
+        for value in held:
+            self._take(value)
+
+    def _weigh(self, value: float) -> None:
+        """Let the distance of `value` from the level count in the noise."""
+        if not self.unit > 0:
+            return
+        residual = (value - self.level) * self.bad / self.unit
+        residual = min(residual, CAP) if residual > 0 else max(residual, -CAP)
+        if len(self.residuals) == NOISE_WINDOW:
+            old = self.residuals.popleft()
+            if old > 0:
+                self.squares = max(0.0, self.squares - old * old)
+        self.residuals.append(residual)
+        self.uppers.push(abs(residual))
+        if residual > 0:
+            self.squares += residual * residual
+
+    def _settle(self) -> None:
+        self.level = self.recent.median
+        if self.absolute:
+            self.unit = 100.0
+        elif self.negative:
+            self.unit = sum(abs(v) / len(self.recent) for v in self.recent.values)
+        else:
+            self.unit = self.level
+        if self.uppers:
+            uppers = len(self.residuals) / 2
+            self.noise = max(math.sqrt(self.squares / uppers), MAD_TO_SIGMA * self.uppers.median, FLOOR)
+
+    # -- attempts and state -----------------------------------------------------------------------
+
+    def successor(self) -> Baseline:
+        """The baseline of the next attempt: the level starts afresh, the noise carries over."""
+        heir = Baseline(bad=self.bad, absolute=self.absolute, guard=self.guard)
+        heir.short = deque(maxlen=self.short.maxlen)
+        heir.seen = deque(maxlen=self.seen.maxlen)
+        if self.mature:
+            heir.residuals = deque(self.residuals)
+            heir.uppers = MedianWindow(NOISE_WINDOW, self.uppers.values)
+            heir.squares = self.squares
+            heir.inherited = True
+        return heir
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "recent": list(self.recent.values), "short": list(self.short), "seen": list(self.seen),
+            "residuals": list(self.residuals), "squares": self.squares, "held": list(self.held),
+            "admitted": self.admitted, "negative": self.negative, "largest_change": self.largest_change,
+            "last": None if math.isnan(self.last) else self.last, "inherited": self.inherited,
+        }  # fmt: skip
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.recent = MedianWindow(LEVEL_WINDOW, state["recent"])
+        self.short.extend(state["short"])
+        self.seen.extend(state["seen"])
+        self.residuals = deque(state["residuals"])
+        self.uppers = MedianWindow(NOISE_WINDOW, [abs(r) for r in self.residuals])
+        self.squares = state["squares"]
+        self.held = list(state["held"])
+        self.admitted = state["admitted"]
+        self.negative = state["negative"]
+        self.largest_change = state["largest_change"]
+        self.last = math.nan if state["last"] is None else state["last"]
+        self.inherited = state["inherited"]
+        if self.recent:
+            self._settle()
