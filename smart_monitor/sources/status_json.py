@@ -1,0 +1,219 @@
+"""`training_status.json`: one JSON object that a trainer rewrites, atomically or in place.
+
+The truth is a stat on (dev, ino, mtime_ns, size) of what the path leads to at this moment, links
+followed; nothing is parsed while that stands still. A writer in place is caught in the middle now
+and then: an empty or half-written file is looked at again after 50, 100 and 200 ms and is nobody's
+error, unless it stays so for ten seconds.
+
+A document that says idle, crashed or completed is a state and not an observation: many trainers
+write loss 0.0 beside it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from functools import lru_cache
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from smart_monitor.model import RECORD, STATE, Record
+from smart_monitor.names import Reading, clean, is_clock, read_row
+from smart_monitor.sources import Cursor, Pass, Sight
+from smart_monitor.sources.files import CannotSee, must_be_regular, open_regular, read_up_to, shown, why
+
+FILE_NAME = "training_status.json"
+RETRIES = (0.05, 0.1, 0.2)
+"""Seconds until the next look at a torn file; after these, each ordinary pass."""
+TORN_FOR = 10.0
+"""Seconds of nothing but torn reads after which we say that we can't see."""
+RACY = 0.05
+"""A file modified so recently (s) may be written again within the same tick of its clock."""
+
+_Identity = list[int]
+
+
+class _Torn(Exception):
+    """The content is not whole; the text says in what way."""
+
+
+class StatusFile:
+    """The status file of the run at `base`. `read` is the whole interface; never raises."""
+
+    def __init__(self, base: Path, run: str, max_bytes: int = 16 << 20, name: str = "status") -> None:
+        self.name = name
+        self.run = run
+        self.max_bytes = max_bytes
+        self.paths = (str(Path(base) / "status" / FILE_NAME), str(Path(base) / FILE_NAME))
+
+    def read(self, cursor: Cursor, now_wall: float, now_mono: float) -> Pass:
+        """Look once; `now_wall` in unix seconds, `now_mono` in seconds of a clock that never steps."""
+        try:
+            path, found = self._find()
+        except CannotSee as error:
+            return Pass(cursor, Sight(False, str(error), self.paths[0]))
+        identity = [found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size]
+        if cursor.get("file") == identity and "again" not in cursor:
+            reason = cursor.get("why", "")
+            return Pass(cursor, Sight(not reason, reason, path))
+        try:
+            raw, identity = self._bytes(path)
+        except CannotSee as error:
+            return Pass(cursor, Sight(False, str(error), path))
+        following = {k: v for k, v in cursor.items() if k not in ("again", "why", "torn")}
+        written = cursor.get("file") != identity
+        if raw is None:
+            size = f"{identity[3] / 2**20:.0f} MiB, more than the {self.max_bytes / 2**20:g} MiB"
+            return self._refused(following, identity, path, f"{shown(path)} is too large: {size} that are read.")
+        body = _digest(raw)
+        whole = cursor.get("body") == body  # parsed before, and well
+        try:
+            reading = None if whole else self._parse(path, raw, bool(cursor.get("state") is not None))
+        except _Torn as torn:
+            return self._torn(cursor, identity, path, str(torn), now_mono)
+        except CannotSee as error:
+            return self._refused(following, identity, path, str(error))
+        following |= {"file": identity, "body": body}
+        if abs(now_wall - identity[2] / 1e9) < RACY:
+            following["again"] = True
+        seen = Pass(following, Sight(True, "", path))
+        if reading is not None:
+            self._judge(reading, raw, now_wall, seen)
+        seen.heartbeat = written and not seen.records
+        return seen
+
+    def _find(self) -> tuple[str, os.stat_result]:
+        """The file to read: the one in status/ unless only the other is usable, or is the newer."""
+        usable: list[tuple[str, os.stat_result]] = []
+        trouble: list[str] = []
+        for path in self.paths:
+            try:
+                found = os.stat(path)
+                must_be_regular(path, found)
+                usable.append((path, found))
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as error:
+                trouble.append(why(path, error))
+            except CannotSee as error:
+                trouble.append(str(error))
+        if not usable:
+            raise CannotSee(trouble[0] if trouble else f"There is no {FILE_NAME} in {shown(os.path.dirname(self.paths[1]))} yet.")
+        if len(usable) == 2 and usable[1][1].st_mtime_ns > usable[0][1].st_mtime_ns:
+            return usable[1]
+        return usable[0]
+
+    def _bytes(self, path: str) -> tuple[bytes | None, _Identity]:
+        """The content (None: too large) and the identity under which reading began."""
+        fd, found = open_regular(path)
+        try:
+            identity = [found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size]
+            if found.st_size > self.max_bytes:
+                return None, identity
+            raw = read_up_to(fd, self.max_bytes + 1)
+            return (raw if len(raw) <= self.max_bytes else None), identity
+        except OSError as error:
+            raise CannotSee(why(path, error)) from None
+        finally:
+            os.close(fd)
+
+    def _parse(self, path: str, raw: bytes, known: bool) -> Reading:
+        """The document as a reading. Raises _Torn if it may be half-written, CannotSee if it is not ours."""
+        document = parse_json(raw, shown(path))
+        if not isinstance(document, dict):
+            raise CannotSee(f"{shown(path)} holds {_kind(document)} where a training status is one JSON object.")
+        reading = read_row(document)
+        if not reading.recognised and not (known and reading.state):
+            keys = ", ".join(clean(k, 24) for k in list(document)[:6])
+            raise CannotSee(f"{shown(path)} does not look like a training status: no step with a metric, no loss; its keys: {keys}.")
+        return reading
+
+    def _torn(self, cursor: Cursor, identity: _Identity, path: str, how: str, now_mono: float) -> Pass:
+        """Look again soon; after TORN_FOR seconds of this, say so and wait until the file changes."""
+        before = cursor.get("torn", {})
+        since = min(before.get("since", now_mono), now_mono)  # the clock starts anew with the machine
+        tries = before.get("tries", 0) if before.get("file") == identity else 0
+        following = {**cursor, "torn": {"since": since, "tries": tries + 1, "file": identity}}
+        following.pop("file", None)  # its stat may not change again: read it anew each time
+        if now_mono - since < TORN_FOR:
+            reason = cursor.get("why", "")
+            return Pass(following, Sight(not reason, reason, path), retry_in=RETRIES[tries] if tries < len(RETRIES) else None)
+        following |= {"file": identity, "why": f"{shown(path)} has not been whole for more than {TORN_FOR:g} s: {how}."}
+        following.pop("body", None)
+        following.pop("again", None)
+        return Pass(following, Sight(False, following["why"], path))
+
+    def _refused(self, following: Cursor, identity: _Identity, path: str, reason: str) -> Pass:
+        following |= {"file": identity, "why": reason}
+        following.pop("body", None)
+        return Pass(following, Sight(False, reason, path))
+
+    def _judge(self, reading: Reading, raw: bytes, now_wall: float, seen: Pass) -> None:
+        """Add the records that `reading` makes against the cursor's last one, and move the cursor on."""
+        cursor = seen.cursor
+        last_state, last_ids = cursor.get("state"), cursor.get("ids")
+        cursor |= {"state": reading.state, "ids": reading.ids}
+        seen.oddities, seen.odd = reading.oddities, len(reading.oddities)
+        if reading.state in ("idle", "crashed", "completed"):
+            if reading.state != last_state or reading.ids != last_ids:
+                self._add(seen, reading, raw, now_wall, STATE)
+            return
+        if reading.state == "training" and last_state in ("idle", "crashed", "completed"):
+            self._add(seen, reading, raw, now_wall, STATE)
+        mark = _mark(reading)
+        if mark != cursor.get("last"):
+            cursor["last"] = mark
+            self._add(seen, reading, raw, now_wall, RECORD)
+
+    def _add(self, seen: Pass, reading: Reading, raw: bytes, now_wall: float, kind: str) -> None:
+        judged = kind == RECORD
+        seen.raws[len(seen.records)] = raw
+        seen.records.append(
+            Record(
+                run=self.run, source=self.name, index=-1, step=reading.step, by=reading.by, epoch=reading.epoch, time=reading.time,
+                seen=now_wall, values=reading.values if judged else {}, rank=reading.rank, total=reading.total,
+                nulls=reading.nulls if judged else (), ids=reading.ids, kind=kind, state=reading.state, note=reading.note,
+            )
+        )  # fmt: skip
+
+
+def parse_json(raw: bytes, where: str) -> Any:
+    """The JSON value in `raw`. Raises _Torn if it may be half-written, CannotSee if more bytes would not help."""
+    if not raw.strip(b" \t\r\n\0"):
+        raise _Torn("it is empty")
+    try:
+        return json.loads(raw.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        if error.end >= len(raw) and error.reason == "unexpected end of data":
+            raise _Torn("it ends in the middle of a character") from None
+        raise CannotSee(f"{where} is not UTF-8 (byte {error.start}).") from None
+    except json.JSONDecodeError as error:
+        raise _Torn(f"it is no whole JSON ({clean(error.msg)} at character {error.pos})") from None
+    except RecursionError:
+        raise CannotSee(f"{where} is nested too deep to be a training status.") from None
+    except ValueError:
+        raise CannotSee(f"{where} holds a number of too many digits.") from None
+    except MemoryError:
+        raise CannotSee(f"{where} needs more memory than there is.") from None
+
+
+def _kind(document: object) -> str:
+    if document is None:
+        return "null"
+    if isinstance(document, list):
+        return "a list"
+    return "a string" if isinstance(document, str) else "a bare number or truth value"
+
+
+def _digest(raw: bytes) -> str:
+    return blake2b(raw, digest_size=16).hexdigest()
+
+
+_clock = lru_cache(maxsize=4096)(is_clock)
+
+
+def _mark(reading: Reading) -> str:
+    """What makes two documents the same observation: all but time, clocks and words."""
+    values = sorted((k, v) for k, v in reading.values.items() if not _clock(k))
+    return _digest(repr((reading.step, reading.by, reading.epoch, values, reading.nulls, reading.ids)).encode())
