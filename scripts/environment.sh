@@ -1,0 +1,48 @@
+# Sourced by the scripts beside it, from the root of the repository: sets $PYTHON to the interpreter of an
+# environment that is up to date. The only place that knows how one is made.
+#
+#   prepare_environment dev     .venv       the package in place, with everything the tests need
+#   prepare_environment base    .venv-base  the package in place, with its own dependencies and nothing else
+#
+# Versions are those of constraints.txt. Nothing is installed again until pyproject.toml or constraints.txt change.
+
+find_python() {
+    for candidate in ${SMART_MONITOR_PYTHON:-} python3 python3.13 python3.12 python3.11; do
+        if command -v "$candidate" >/dev/null 2>&1 &&
+            "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            echo "$candidate"
+            return 0
+        fi
+    done
+    echo "Python 3.11 or newer is needed and none was found (looked for python3, python3.13, python3.12, python3.11)." >&2
+    return 1
+}
+
+prepare_environment() {
+    case $1 in
+        dev) directory=.venv what='.[dev]' ;;
+        base) directory=.venv-base what='.' ;;
+        *) echo "prepare_environment: dev or base, not '$1'" >&2; return 2 ;;
+    esac
+    PYTHON=$PWD/$directory/bin/python
+    # The place is part of the stamp: an environment does not survive being moved.
+    wanted=$(cat pyproject.toml constraints.txt | cksum)" $PWD"
+    if [ -x "$PYTHON" ] && [ "$(cat "$directory/stamp" 2>/dev/null)" = "$wanted" ] && "$PYTHON" -c '' 2>/dev/null; then
+        return 0
+    fi
+    python=$(find_python) || return 2
+    echo "Making $directory ($("$python" -V)) ..." >&2
+    if ! "$python" -c 'import venv, ensurepip' 2>/dev/null; then
+        echo "$python has no venv or no pip; on Debian and Ubuntu: apt-get install python3-venv" >&2
+        return 2
+    fi
+    rm -rf "$directory"
+    "$python" -m venv "$directory" || { echo "Could not make $directory with $python -m venv." >&2; return 2; }
+    # PIP_CONSTRAINT and not -c: it also holds for what builds the package.
+    if ! PIP_CONSTRAINT=$PWD/constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 \
+        "$PYTHON" -m pip install --quiet --editable "$what"; then
+        echo "pip could not install the package into $directory; what it said stands above. Is there a way to a package index?" >&2
+        return 2
+    fi
+    echo "$wanted" >"$directory/stamp"
+}
