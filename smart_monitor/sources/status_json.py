@@ -69,7 +69,7 @@ class StatusFile:
         body = _digest(raw)
         whole = cursor.get("body") == body  # parsed before, and well
         try:
-            reading = None if whole else self._parse(path, raw, bool(cursor.get("state") is not None))
+            reading = None if whole else self._parse(path, raw, cursor.get("state") is not None)
         except _Torn as torn:
             return self._torn(cursor, identity, path, str(torn), now_mono)
         except CannotSee as error:
@@ -126,7 +126,7 @@ class StatusFile:
         reading = read_row(document)
         if not reading.recognised and not (known and reading.state):
             keys = ", ".join(clean(k, 24) for k in list(document)[:6])
-            raise CannotSee(f"{shown(path)} does not look like a training status: no step with a metric, no loss; its keys: {keys}.")
+            raise CannotSee(f"{shown(path)} does not look like a training status (no loss, no step); its keys: {keys}.")
         return reading
 
     def _torn(self, cursor: Cursor, identity: _Identity, path: str, how: str, now_mono: float) -> Pass:
@@ -171,8 +171,8 @@ class StatusFile:
         seen.raws[len(seen.records)] = raw
         seen.records.append(
             Record(
-                run=self.run, source=self.name, index=-1, step=reading.step, by=reading.by, epoch=reading.epoch, time=reading.time,
-                seen=now_wall, values=reading.values if judged else {}, rank=reading.rank, total=reading.total,
+                run=self.run, source=self.name, index=-1, step=reading.step, by=reading.by, epoch=reading.epoch,
+                time=reading.time, seen=now_wall, values=reading.values if judged else {}, rank=reading.rank, total=reading.total,
                 nulls=reading.nulls if judged else (), ids=reading.ids, kind=kind, state=reading.state, note=reading.note,
             )
         )  # fmt: skip
