@@ -1,0 +1,223 @@
+"""What may be a checkpoint, and the bounded look at the files below it."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from smart_monitor.model import FileStamp
+
+MAX_ENTRIES = 2000
+"""Entries looked at in one directory of a checkpoint."""
+MAX_FILES = 20_000
+"""Files looked at in one scan, over all candidates."""
+MAX_NAMES = 20_000
+"""Names read from a directory that may hold checkpoints: names are cheap and a run's directory may hold many logs."""
+MAX_DEPTH = 12
+
+OURS = frozenset({"snapshots", ".smart_monitor", "logs", "anomalies"})
+STALE_TEMPORARY = 600.0
+"""Seconds after which a temporary file is one that a killed writer left behind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A regular file as `lstat` (or, through a link that stays inside, `stat`) saw it."""
+
+    stamp: FileStamp
+    ctime_ns: int
+    mode: int
+    uid: int
+
+    @property
+    def changed(self) -> float:
+        """Unix seconds of the last change, a restored time stamp (`cp -p`, `tar -x`) notwithstanding."""
+        return max(self.stamp.mtime_ns, self.ctime_ns) / 1e9
+
+
+@dataclass(slots=True)
+class Tree:
+    """The files below a candidate. `problems` are reasons why the look at it was not whole."""
+
+    files: list[Seen] = field(default_factory=list)
+    external: list[tuple[str, str]] = field(default_factory=list)
+    temporary: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    changed: float = 0.0
+
+    def names(self) -> set[str]:
+        return {f.stamp.path for f in self.files}
+
+
+class Budget:
+    """How many files a scan may still look at."""
+
+    def __init__(self, files: int = MAX_FILES) -> None:
+        self.left = files
+
+
+@dataclass(slots=True)
+class Candidate:
+    """A directory or single file that a layout takes for a checkpoint, complete or not.
+
+    A layout's `find` gives path, name and step; the shelf fills in `tree`, `now` and `neighbours`
+    before it asks what is missing.
+    """
+
+    path: Path
+    name: str
+    step: int | None
+    single: bool = False
+    tree: Tree = field(default_factory=Tree)
+    now: float = 0.0
+    neighbours: frozenset[str] = frozenset()
+    """Names beside the candidate, and `sibling/name` one level into sibling directories."""
+
+    def file(self, seen: Seen) -> Path:
+        return self.path if seen.stamp.path == "." else self.path / seen.stamp.path
+
+
+def names_in(root: Path) -> list[str]:
+    """At most MAX_NAMES names in `root`, never one of ours. Raises OSError if it can't be listed."""
+    names: list[str] = []
+    with os.scandir(root) as entries:
+        for entry in entries:
+            if entry.name not in OURS and not entry.name.startswith((".partial-", ".trash-", "anomaly_")):
+                names.append(entry.name)
+            if len(names) >= MAX_NAMES:
+                break
+    return sorted(names)
+
+
+_STEP = re.compile(r"(?:^|[-_.=@ ])(?:global_?step|step|iteration|iter)[-_=]?([0-9]+)", re.IGNORECASE)
+_EPOCH = re.compile(r"(?:^|[-_.=@ ])epoch[-_=]?([0-9]+)", re.IGNORECASE)
+_TAIL = re.compile(r"(?:^|[-_])(?:v[0-9]+[-_])?([0-9]+)$")
+_SHARD = re.compile(r"^(.*?)[-_]([0-9]{4,6})-of-([0-9]{4,6})(.*)$")
+
+
+def step_in(stem: str) -> int | None:
+    """The step a name tells (`step_100`, `epoch=3-step=400`, `lora-000010`), or None."""
+    if _SHARD.match(stem):
+        return None
+    for pattern in (_STEP, _EPOCH, _TAIL):
+        if match := pattern.search(stem):
+            digits = match.group(1)
+            return int(digits) if len(digits) <= 18 else None
+    return None
+
+
+def shard_of(name: str) -> tuple[str, int, int] | None:
+    """(group, number, count) of `model-00002-of-00005.safetensors`, else None."""
+    match = _SHARD.match(name)
+    return (f"{match.group(1)}*{match.group(4)}", int(match.group(2)), int(match.group(3))) if match else None
+
+
+def is_temporary(name: str) -> bool:
+    """A name that writers give to files they have not finished."""
+    return name.startswith((".tmp", "tmp-checkpoint-")) or name.endswith((".tmp", ".partial", ".part", "-unfinished"))
+
+
+def shown(name: str) -> str:
+    """A name fit for a sentence on one line: what can't be printed is escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in name)
+
+
+def look(path: Path, single: bool, budget: Budget, now: float) -> Tree:
+    """The files at `path`. Never raises OSError: what can't be looked at is a problem in words."""
+    tree = Tree()
+    try:
+        if single:
+            tree.changed = _add(tree, ".", os.stat(path), budget)
+        else:
+            top = os.path.realpath(path)
+            _walk(tree, top, "", budget, now, 0)
+    except OSError as error:
+        tree.problems.append(f"it can't be looked at ({error.strerror})")
+    return tree
+
+
+def _add(tree: Tree, relative: str, info: os.stat_result, budget: Budget) -> float:
+    budget.left -= 1
+    if budget.left < 0:
+        if not tree.problems:
+            tree.problems.append(f"more than {MAX_FILES} files to look at in one scan")
+        return 0.0
+    stamp = FileStamp(relative, info.st_size, info.st_dev, info.st_ino, info.st_mtime_ns)
+    seen = Seen(stamp, info.st_ctime_ns, info.st_mode, info.st_uid)
+    tree.files.append(seen)
+    tree.changed = max(tree.changed, seen.changed)
+    return tree.changed
+
+
+def _walk(tree: Tree, top: str, relative: str, budget: Budget, now: float, depth: int) -> None:
+    """Fill `tree` from `top`/`relative` and below."""
+    here = os.path.join(top, relative) if relative else top
+    info = os.stat(here)
+    tree.changed = max(tree.changed, info.st_mtime, info.st_ctime)
+    with os.scandir(here) as entries:
+        listed = [e for e, _ in zip(entries, range(MAX_ENTRIES + 1), strict=False)]
+    if len(listed) > MAX_ENTRIES:
+        tree.problems.append(f"more than {MAX_ENTRIES} entries in {shown(relative) or 'its directory'}")
+        return
+    for entry in sorted(listed, key=lambda e: e.name):
+        inner = f"{relative}/{entry.name}" if relative else entry.name
+        try:
+            info = entry.stat(follow_symlinks=False)
+            if stat.S_ISDIR(info.st_mode):
+                if depth >= MAX_DEPTH:
+                    tree.problems.append(f"{shown(inner)} lies deeper than {MAX_DEPTH} directories")
+                elif budget.left >= 0:
+                    _walk(tree, top, inner, budget, now, depth + 1)
+            else:
+                _leaf(tree, top, inner, info, budget, now)
+        except FileNotFoundError:
+            tree.problems.append(f"{shown(inner)} vanished while it was looked at")
+        except OSError as error:
+            tree.problems.append(f"{shown(inner)} can't be looked at ({error.strerror})")
+
+
+def _leaf(tree: Tree, top: str, inner: str, info: os.stat_result, budget: Budget, now: float) -> None:
+    name = inner.rpartition("/")[2]
+    if stat.S_ISLNK(info.st_mode):
+        _link(tree, top, inner, budget)
+    elif not stat.S_ISREG(info.st_mode):
+        tree.external.append((inner, f"a {_kind(info.st_mode)}, not a file"))
+    elif is_temporary(name):
+        if now - max(info.st_mtime, info.st_ctime) > STALE_TEMPORARY:
+            tree.external.append((inner, "a temporary file that its writer left behind"))
+        else:
+            tree.temporary.append(inner)
+            tree.changed = max(tree.changed, info.st_mtime, info.st_ctime)
+    else:
+        _add(tree, inner, info, budget)
+
+
+def _link(tree: Tree, top: str, inner: str, budget: Budget) -> None:
+    """A link that stays inside counts as its target's content; any other is recorded and never followed."""
+    target = os.path.realpath(os.path.join(top, inner))
+    if not target.startswith(top.rstrip("/") + "/"):
+        tree.external.append((inner, f"a link out of the checkpoint, to {shown(target)}"))
+        return
+    try:
+        info = os.stat(target)
+    except OSError as error:
+        tree.external.append((inner, f"a link that leads nowhere ({error.strerror})"))
+        return
+    if stat.S_ISREG(info.st_mode):
+        _add(tree, inner, info, budget)
+    else:
+        tree.external.append((inner, f"a link to a {_kind(info.st_mode)} inside the checkpoint"))
+
+
+def _kind(mode: int) -> str:
+    kinds = {
+        stat.S_IFIFO: "fifo",
+        stat.S_IFSOCK: "socket",
+        stat.S_IFCHR: "device",
+        stat.S_IFBLK: "device",
+        stat.S_IFDIR: "directory",
+    }
+    return kinds.get(stat.S_IFMT(mode), "special file")

@@ -1,0 +1,67 @@
+"""Hugging Face Trainer (Transformers, PEFT, TRL, Unsloth): `checkpoint-N/`.
+
+Written in place, file by file; `trainer_state.json` is the last file of rank 0 and is itself written
+without a temporary name, so it must parse. Random states of other ranks may land after it, which is why
+stillness is asked for as well.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from smart_monitor.checkpoints.candidate import Candidate, names_in
+from smart_monitor.checkpoints.checks import content_missing, json_object, weights_missing
+
+MARKER = "trainer_state.json"
+_NAME = re.compile(r"^checkpoint-([0-9]{1,18})$")
+_HINTS = frozenset({"training_args.bin", "optimizer.pt", "optimizer.bin", "scheduler.pt", MARKER})
+
+
+def says_trainer(names: Iterable[str]) -> bool:
+    """Do these file names come from the Hugging Face Trainer?"""
+    return any(n in _HINTS or (n.startswith("rng_state") and n.endswith(".pth")) for n in names)
+
+
+def is_trainers(candidate: Candidate) -> bool:
+    """Does the candidate, or anything beside it, show that the Hugging Face Trainer writes here?"""
+    if says_trainer(candidate.tree.names()):
+        return True
+    if candidate.step is None:
+        return False  # checkpoint-best and the like are saved by callbacks, which write no marker
+    return any(says_trainer([n.rpartition("/")[2]]) for n in candidate.neighbours if n.startswith("checkpoint-") or "/" not in n)
+
+
+class HuggingFaceTrainer:
+    """`checkpoint-N/` (and the `tmp-checkpoint-N/` of releases 4.36 to 4.38, complete once renamed)."""
+
+    name = "hf_trainer"
+
+    def find(self, root: Path) -> Iterable[Candidate]:
+        for name in names_in(root):
+            if name.startswith(("checkpoint-", "tmp-checkpoint-")) and os.path.isdir(root / name):
+                match = _NAME.match(name)
+                yield Candidate(root / name, name, int(match.group(1)) if match else None)
+
+    def missing(self, candidate: Candidate) -> list[str]:
+        if candidate.name.startswith("tmp-checkpoint-"):
+            return ["its name says that it is still being written"]
+        said = content_missing(candidate)
+        if is_trainers(candidate):
+            if MARKER not in candidate.tree.names():
+                said.append(f"{MARKER}, which is written last, is missing")
+            elif json_object(candidate.path / MARKER) is None:
+                said.append(f"{MARKER}, which is written last, does not parse")
+        elif not said:
+            said = weights_missing(candidate)
+        return said
+
+    def proof(self, candidate: Candidate) -> str:
+        if MARKER in candidate.tree.names():
+            return f"{MARKER} parses, every file it needs is there and whole"
+        return "no marker is known for it; its files are whole"
+
+
+LAYOUT = HuggingFaceTrainer()

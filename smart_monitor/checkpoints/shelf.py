@@ -1,0 +1,168 @@
+"""The shelf: which checkpoints of a run are complete now, across scans and whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from smart_monitor.checkpoints import Layout, layouts
+from smart_monitor.checkpoints.candidate import Budget, Candidate, look, names_in, shown
+from smart_monitor.checkpoints.model_files import has_weights, model_files
+from smart_monitor.checkpoints.mounts import is_network
+from smart_monitor.model import Checkpoint
+
+NETWORK_SKEW = 60.0
+"""Seconds by which the clock of a file server may be off before a time stamp alone proves stillness."""
+
+
+@dataclass(slots=True)
+class _Memory:
+    """What earlier scans know of one candidate: its stamps, since when, and the noun if it was complete under them."""
+
+    stamps: int
+    since: float
+    looked: int = 0
+    checkpoint: Checkpoint | None = None
+
+
+class Shelf:
+    """Looks into BASE/current_model/ and BASE itself. Quiet periods are seconds; times are unix seconds."""
+
+    def __init__(self, base: Path, local_quiet: float = 1.0, network_quiet: float = 5.0) -> None:
+        self.base = base
+        self._quiet = {False: local_quiet, True: network_quiet}
+        self._layouts: tuple[Layout, ...] = layouts()
+        self._memory: dict[str, _Memory] = {}
+        self._complete: list[Checkpoint] = []
+        self._incomplete: list[str] = []
+        self._network: dict[str, bool] = {}
+        self._scanned = 0.0
+
+    def roots(self) -> list[Path]:
+        """The directories that may hold checkpoints, links resolved, the nearest first."""
+        roots = [Path(os.path.realpath(p)) for p in (self.base / "current_model", self.base)]
+        return [r for i, r in enumerate(roots) if r not in roots[:i] and os.path.isdir(r)]
+
+    def scan(self, now: float) -> None:
+        """Look at every candidate. Never raises OSError: what can't be looked at is told by `incomplete`."""
+        self._scanned, self._complete, self._incomplete = now, [], []
+        budget, known = Budget(), self._memory
+        self._memory = {}
+        for root in self.roots():
+            found: dict[str, tuple[Layout, Candidate]] = {}
+            try:
+                for layout in self._layouts:
+                    for candidate in layout.find(root):
+                        if candidate.name not in found and not self._is_alias(root, candidate):
+                            found[candidate.name] = (layout, candidate)
+                beside = names_in(root)
+            except OSError as error:
+                self._incomplete.append(f"{root}: it can't be looked at ({error.strerror})")
+                continue
+            neighbours = self._look_at(found, beside, budget, now)
+            for layout, candidate in found.values():
+                candidate.neighbours = neighbours
+                self._judge(root, layout, candidate, known.get(str(candidate.path)))
+
+    def newest(self, since: float | None, now: float) -> Checkpoint | None:
+        """The newest complete checkpoint of the last scan.
+
+        The highest step among those completed at or after `since`; if none was completed since then, the
+        last completed of all. Those that tell no step count only where no other exists. `now` bounds
+        nothing here: what is complete was decided when the scan looked.
+        """
+        stepped = [c for c in self._complete if c.step is not None]
+        recent = [c for c in stepped if since is None or c.completed >= since]
+        if recent:
+            return max(recent, key=lambda c: (c.step or 0, c.completed))
+        return max(stepped or self._complete, key=lambda c: (c.completed, c.name), default=None)
+
+    def complete(self) -> list[Checkpoint]:
+        """Every complete checkpoint of the last scan, in order of completion."""
+        return sorted(self._complete, key=lambda c: (c.completed, c.name))
+
+    def incomplete(self, now: float) -> list[str]:
+        """One sentence for each candidate of the last scan that is not complete, saying what is missing."""
+        return list(self._incomplete)
+
+    def model_files(self) -> Checkpoint | None:
+        """The top-level model files of current_model/, or of BASE if the model lies there, as they stand now."""
+        for root in self.roots():
+            found = model_files(root, Budget(), self._scanned)
+            # A config.json alone in BASE belongs to the run, not to a model.
+            if found and (root != Path(os.path.realpath(self.base)) or has_weights(found)):
+                return found
+        return None
+
+    def in_base(self) -> bool:
+        """Do checkpoint directories lie directly in BASE? Their trainer rotates and uploads what it finds there."""
+        root = Path(os.path.realpath(self.base))
+        try:
+            return any(not c.single and c.step is not None for layout in self._layouts for c in layout.find(root))
+        except OSError:
+            return False
+
+    @staticmethod
+    def _is_alias(root: Path, candidate: Candidate) -> bool:
+        """A link to a neighbour (`last.ckpt`, `latest`) is no checkpoint of its own; one that leads elsewhere is."""
+        if not candidate.path.is_symlink():
+            return False
+        candidate.path = Path(os.path.realpath(candidate.path))
+        return candidate.path.parent == root
+
+    @staticmethod
+    def _look_at(found: dict[str, tuple[Layout, Candidate]], beside: list[str], budget: Budget, now: float) -> frozenset[str]:
+        names = set(beside)
+        # The newest first: if the budget ends, it ends among the old.
+        for _, candidate in sorted(found.values(), key=lambda f: f[1].step or 0, reverse=True):
+            candidate.now = now
+            candidate.tree = look(candidate.path, candidate.single, budget, now)
+            if not candidate.single:
+                names |= {f"{candidate.name}/{n}" for n in candidate.tree.names() if "/" not in n}
+        return frozenset(names)
+
+    def _judge(self, root: Path, layout: Layout, candidate: Candidate, before: _Memory | None) -> None:
+        tree, now = candidate.tree, self._scanned
+        stamps = hash((tree.changed, *((f.stamp, f.ctime_ns, f.mode) for f in tree.files)))
+        memory = before if before and before.stamps == stamps else _Memory(stamps, now)
+        memory.since = min(memory.since, now)  # a clock set back must not keep it restless
+        self._memory[str(candidate.path)] = memory
+        looked = hash((tuple(tree.external), tuple(tree.temporary), tuple(tree.problems), candidate.neighbours))
+        missing: list[str] = []
+        if memory.checkpoint is None or memory.looked != looked:
+            memory.checkpoint = None
+            missing = layout.missing(candidate)
+        missing = missing or self._restless(root, candidate, memory)
+        if missing:
+            self._incomplete.append(f"{shown(candidate.name)} is not complete: {'; '.join(missing)}")
+            return
+        if memory.checkpoint is None:
+            memory.looked, memory.checkpoint = looked, self._noun(layout, candidate, self._quiet_at(root))
+        self._complete.append(memory.checkpoint)
+
+    def _restless(self, root: Path, candidate: Candidate, memory: _Memory) -> list[str]:
+        quiet, now = self._quiet_at(root), self._scanned
+        age = now - candidate.tree.changed
+        if age >= quiet + (NETWORK_SKEW if self._network[str(root)] else 0.0) or now - memory.since >= quiet:
+            return []
+        return [f"it is still being written (last change {age:.1f} s ago)" if age >= 0 else "its last change lies in the future"]
+
+    def _quiet_at(self, root: Path) -> float:
+        if str(root) not in self._network:
+            self._network[str(root)] = is_network(root)
+        return self._quiet[self._network[str(root)]]
+
+    @staticmethod
+    def _noun(layout: Layout, candidate: Candidate, quiet: float) -> Checkpoint:
+        files = tuple(f.stamp for f in candidate.tree.files)
+        return Checkpoint(
+            name=candidate.name,
+            path=str(candidate.path),
+            step=candidate.step,
+            layout=layout.name,
+            complete_by=f"{layout.proof(candidate)}; nothing changed for {quiet:g} s",
+            completed=max((s.mtime_ns for s in files), default=0) / 1e9,
+            files=files,
+            external=tuple(candidate.tree.external),
+        )

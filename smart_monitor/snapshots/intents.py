@@ -1,0 +1,127 @@
+"""Intents: what the store has promised to keep, each durable in a file of its own until its snapshot stands."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from smart_monitor.model import SCHEMA, to_json
+
+MAX_BYTES = 256 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """One snapshot to be taken. Times are unix seconds."""
+
+    id: str
+    """The decision's."""
+    name: str
+    """Of the directory; a collision at publishing appends `_2`."""
+    reason: str
+    created: float
+    timestamp: str
+    """YYYYMMDD_HHMMSS of `created`, local."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    status: bytes | None = None
+    tries: int = 0
+    """Failures for want of space or by the worker's death."""
+    changed: int = 0
+    """Times that the source did not stand still."""
+    not_before: float = 0.0
+    why: str = ""
+    """The last failure, in words."""
+
+    def to_json(self) -> str:
+        """The file's content."""
+        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        fields["status"] = None if self.status is None else base64.b64encode(self.status).decode()
+        return to_json({"schema": SCHEMA, **fields})
+
+    @classmethod
+    def from_json(cls, text: bytes) -> Intent:
+        """Raises ValueError for anything that `to_json` would not write."""
+        try:
+            fields = json.loads(text)
+            if fields.pop("schema") != SCHEMA:
+                raise ValueError("it is of another schema")
+            if fields["status"] is not None:
+                fields["status"] = base64.b64decode(fields["status"], validate=True)
+            return cls(**fields)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(f"it is not an intent ({error})") from error
+
+
+class IntentBox:
+    """The directory of intents."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, intent: Intent) -> Path:
+        """An id may hold any character and be long, so the name carries its digest."""
+        return self.folder / f"{intent.timestamp}-{hashlib.sha256(intent.id.encode('utf-8', 'replace')).hexdigest()[:24]}.json"
+
+    def save(self, intent: Intent) -> None:
+        """On the disk, whole, when this returns. Raises OSError; the earlier state stands then."""
+        self.folder.parent.mkdir(0o700, parents=True, exist_ok=True)
+        self.folder.mkdir(0o700, exist_ok=True)
+        path = self.path(intent)
+        temporary = path.with_suffix(".tmp")
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            with open(fd, "wb") as file:
+                os.fchmod(fd, 0o600)
+                file.write(intent.to_json().encode())
+                file.flush()
+                os.fsync(fd)
+            os.rename(temporary, path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+        self._sync()
+
+    def remove(self, intent: Intent) -> None:
+        """Forget a kept promise. Raises OSError; gone already is fine."""
+        if self.path(intent).exists():
+            self.path(intent).unlink(missing_ok=True)
+            self._sync()
+
+    def load(self) -> tuple[list[Intent], list[str]]:
+        """Every intent, the oldest first, and a sentence for each file set aside because it can't be read."""
+        intents: list[Intent] = []
+        said: list[str] = []
+        try:
+            paths = sorted(self.folder.glob("*.json"))
+        except OSError:
+            paths = []
+        for path in paths:
+            try:
+                with open(path, "rb") as file:
+                    intents.append(Intent.from_json(file.read(MAX_BYTES)))
+            except ValueError as error:
+                said.append(f"the intent {path.name} can't be used and was set aside: {error}")
+                self._set_aside(path)
+            except OSError as error:
+                said.append(f"the intent {path.name} can't be read: {error.strerror}")
+        return sorted(intents, key=lambda i: i.created), said
+
+    @staticmethod
+    def _set_aside(path: Path) -> None:
+        try:
+            path.rename(path.with_suffix(".unusable"))
+        except OSError:
+            return
+
+    def _sync(self) -> None:
+        fd = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)

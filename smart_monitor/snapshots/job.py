@@ -1,0 +1,166 @@
+"""What the worker is asked to do: which files go where, and the metadata that will stand beside them."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from smart_monitor.config import Settings
+from smart_monitor.model import SCHEMA, Checkpoint, FileStamp, plain
+from smart_monitor.snapshots.intents import Intent
+from smart_monitor.snapshots.names import shown
+
+_ORDER = (
+    "schema", "id", "timestamp", "time", "reason", "snapshot_name", "run", "attempt", "step", "onset_step", "loss", "accuracy",
+    "learning_rate", "triggers", "loss_history", "accuracy_history", "best_loss", "best_loss_step", "findings", "checkpoint",
+    "last_good", "rollback", "missing", "files", "monitor",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What there is to keep for an intent."""
+
+    checkpoint: Checkpoint | None = None
+    model: Checkpoint | None = None
+    """The model files that lie beside the checkpoints."""
+    wait: str = ""
+    """Not empty: not yet, because a checkpoint is still being written."""
+    missing: tuple[dict[str, Any], ...] = ()
+    """What is known not to be kept: {"what" or "path": ..., "why": ...}."""
+
+
+def job_of(intent: Intent, choice: Choice, settings: Settings, out: Path, *, last_resort: bool, largest: int) -> dict[str, Any]:
+    """The job for a worker, as JSON. `largest` (bytes) is the measure of the space that must stay free.
+
+    In the last resort no reserve is kept and whatever can't be copied is left out with its reason.
+    Raises ValueError if a checkpoint noun names files outside itself.
+    """
+    groups: list[dict[str, Any]] = []
+    missing = [dict(m) for m in choice.missing]
+    taken: dict[str, FileStamp] = {}
+    if choice.checkpoint is not None:
+        groups.append(_group(choice.checkpoint, f"model/{_name(choice.checkpoint)}", taken, missing, exact=True))
+    elif not any(m.get("what") == "checkpoint" for m in missing):
+        missing.append({"what": "checkpoint", "why": intent.why or choice.wait or "no complete checkpoint was found"})
+    if choice.model is not None:
+        # Beside a checkpoint the model files are a courtesy after the second try: they may change all the time.
+        required = not last_resort and (choice.checkpoint is None or intent.changed < 2)
+        groups.append(_group(choice.model, "model", taken, missing, exact=False, required=required))
+    return {
+        "out": str(out.absolute()),
+        "folder": str((out / ".smart_monitor").absolute()),
+        "name": intent.name,
+        "rate": settings.copy_rate_mb * 2**20,
+        "reserve": _reserve(settings, largest) if groups and not last_resort else None,
+        "status": None if intent.status is None else base64.b64encode(intent.status).decode(),
+        "missing": plain(missing),
+        "groups": groups,
+        "document": document(intent, choice),
+    }
+
+
+def _reserve(settings: Settings, largest: int) -> dict[str, float]:
+    return {
+        "bytes": settings.spare_checkpoints * largest,
+        "floor": settings.min_free_gb * 2**30,
+        "percent": settings.min_free_percent,
+    }
+
+
+def _name(checkpoint: Checkpoint) -> str:
+    return "checkpoint" if checkpoint.name in ("", ".", "..") or "/" in checkpoint.name else checkpoint.name
+
+
+def _group(
+    checkpoint: Checkpoint,
+    below: str,
+    taken: dict[str, FileStamp],
+    missing: list[dict[str, Any]],
+    *,
+    exact: bool,
+    required: bool = True,
+) -> dict[str, Any]:
+    files: list[list[Any]] = []
+    for stamp in checkpoint.files:
+        single = stamp.path == "."
+        if not single and (stamp.path.startswith("/") or {"", ".", ".."} & set(stamp.path.split("/"))):
+            raise ValueError(f"{checkpoint.name} names a file outside itself: {stamp.path}")
+        dest = below if single else f"{below}/{stamp.path}"
+        other = taken.get(dest) or taken.get(f"{dest}/")
+        if other is None:
+            files.append([stamp.path, dest, stamp.bytes, stamp.dev, stamp.ino, stamp.mtime_ns])
+        elif other.identity != stamp.identity:
+            missing.append({"path": dest, "why": "the checkpoint has something of this name"})
+        taken[dest] = stamp
+        if not single and exact:
+            taken[f"{below}/"] = stamp
+    missing += [{"path": f"{below}/{path}", "why": why} for path, why in checkpoint.external]
+    ignored = [path for path, _ in checkpoint.external]
+    return {"root": checkpoint.path, "required": required, "exact": exact, "files": files, "ignored": ignored}
+
+
+def document(intent: Intent, choice: Choice) -> dict[str, Any]:
+    """metadata.json but for what only the worker knows (snapshot_name, missing, files), in its order."""
+    kept = choice.checkpoint or choice.model
+    fields: dict[str, Any] = {
+        **intent.metadata,
+        "schema": SCHEMA,
+        "id": intent.id,
+        "timestamp": intent.timestamp,
+        "time": datetime.fromtimestamp(intent.created).astimezone().isoformat(timespec="milliseconds"),
+        "reason": intent.reason,
+        "snapshot_name": intent.name,
+        "checkpoint": None if kept is None else _described(kept),
+        "last_good": None,
+        "rollback": rollback(intent.metadata, choice.checkpoint),
+        "missing": [],
+        "files": [],
+    }
+    ordered = {key: fields.pop(key) for key in _ORDER if key in fields}
+    found = plain({**ordered, **fields})
+    assert isinstance(found, dict)
+    return found
+
+
+def _described(checkpoint: Checkpoint) -> dict[str, Any]:
+    return {
+        "name": checkpoint.name,
+        "source": checkpoint.path,
+        "step": checkpoint.step,
+        "layout": checkpoint.layout,
+        "complete_by": checkpoint.complete_by,
+    }
+
+
+def rollback(metadata: Mapping[str, Any], checkpoint: Checkpoint | None) -> dict[str, Any] | None:
+    """Where to resume from and which steps to look at; None for a best model, which is no trouble.
+
+    A checkpoint from before the onset is one to resume from; one that was saved after it holds the
+    trouble itself, and the sentence says so.
+    """
+    step, onset = metadata.get("step"), metadata.get("onset_step")
+    if str(metadata.get("reason", "")).startswith("best_model"):
+        return None
+    onset = step if onset is None else onset
+    at = checkpoint.step if checkpoint else None
+    if step is None or onset is None:
+        suspect, steps = None, "the steps before this snapshot"
+    else:
+        first = max(0, min(onset, step)) if at is None or at >= onset else at + 1
+        suspect, steps = [first, step], f"steps {first}\N{EN DASH}{step}" if first < step else f"step {step}"
+    name = shown(checkpoint.name) if checkpoint else ""
+    if checkpoint is None:
+        text = f"No checkpoint could be kept; look at {steps}."
+    elif at is None:
+        text = f"{name} tells no step; look at {steps}."
+    elif onset is not None and at >= onset:
+        text = f"{name} was saved at or after the onset (step {onset}): resume from an earlier one; look at {steps}."
+    else:
+        text = f"Resume from {name} (step {at}); look at {steps}."
+    before = at is not None and onset is not None and at < onset
+    return {"resume_from": checkpoint.name if checkpoint and before else None, "suspect_steps": suspect, "text": text}

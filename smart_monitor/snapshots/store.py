@@ -1,0 +1,276 @@
+"""The store: promises snapshots durably, has one worker at a time keep them, and tells how it went."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from smart_monitor.config import Settings
+from smart_monitor.model import Decision
+from smart_monitor.snapshots import partials
+from smart_monitor.snapshots.intents import Intent, IntentBox
+from smart_monitor.snapshots.job import Choice, job_of
+from smart_monitor.snapshots.listing import published_as, published_ids
+from smart_monitor.snapshots.names import directory_name, stamp
+from smart_monitor.snapshots.process import Worker
+
+RETRIES = (2.0, 10.0, 60.0)
+"""Seconds to wait after the first, second and third failure for want of space or by the worker's death."""
+MAX_CHANGED = 5
+"""Times that a source may fail to stand still before the snapshot is published without it."""
+ASK_AGAIN = 0.5
+_STUCK = len(RETRIES) + 2
+"""Tries of an intent of which not even the metadata could be written: it waits for the disk, and is not busy."""
+
+__all__ = ["Choice", "Intent", "Store", "StoreEvent"]
+
+
+@dataclass(frozen=True, slots=True)
+class StoreEvent:
+    """How a promise went. `lost`: the checkpoint is gone; `failed`: it could not be kept (yet); both say why."""
+
+    state: Literal["published", "failed", "lost"]
+    id: str
+    name: str
+    reason: str
+    step: int | None
+    bytes: int = 0
+    seconds: float = 0.0
+    """What the copying process took, from its start to the published name."""
+    why: str = ""
+    missing: tuple[Mapping[str, Any], ...] = ()
+
+
+class Store:
+    """Snapshots of one run. Not for use by several threads at once; times are unix seconds."""
+
+    def __init__(self, out: Path, settings: Settings) -> None:
+        self.out, self.settings = out, settings
+        self.snapshots = out / "snapshots"
+        self._box = IntentBox(out / ".smart_monitor" / "intents")
+        intents, self._complaints = self._box.load()
+        self._open: dict[str, Intent] = {i.id: i for i in intents}
+        self._unsaved: set[str] = set()
+        self._reported: dict[str, Intent] = {}
+        self._queue: list[StoreEvent] = []
+        self._told: set[tuple[str, str]] = set()
+        self._asked: dict[str, float] = {}
+        self._published: dict[str, str] | None = None
+        self._worker: Worker | None = None
+        self._current: Intent | None = None
+        self._largest = 0
+        self._stopped = False
+
+    @property
+    def busy(self) -> bool:
+        """Is there anything to do that is not merely waiting for a disk to become writable again?"""
+        return self._worker is not None or bool(self._queue) or any(not self._is_stuck(i) for i in self._open.values())
+
+    @property
+    def open(self) -> tuple[Intent, ...]:
+        """The promises not yet kept, the oldest first."""
+        return tuple(self._open.values())
+
+    def begin(self, decision: Decision, metadata: Mapping[str, Any], status: bytes | None, now: float) -> Intent:
+        """Promise a snapshot; on the disk when this returns. The same decision again gives the same intent.
+
+        A decision whose snapshot stands already is told as `published` by the next pump. If the promise
+        can't be written (a full disk), it is held in memory, `failed` is told, and pump tries on.
+        """
+        known = self._open.get(decision.id) or self._reported.get(decision.id)
+        if known is not None:
+            return known
+        facts = {"step": decision.step, "onset_step": decision.onset_step, "triggers": list(decision.triggers), **metadata}
+        intent = Intent(
+            id=decision.id,
+            name=directory_name(now, decision.reason),
+            reason=decision.reason,
+            created=now,
+            timestamp=stamp(now),
+            metadata={**facts, "reason": decision.reason},
+            status=status,
+        )
+        if self._published is None:
+            self._published = published_ids(self.snapshots)
+        if (name := self._published.get(decision.id)) is not None:
+            intent = replace(intent, name=name)
+            if ("published", intent.id) not in self._told:
+                self._tell("published", intent, name=name)
+            return intent
+        self._open[intent.id] = intent
+        self._save(intent)
+        return intent
+
+    def pump(self, now: float, choose: Callable[[Intent], Choice]) -> list[StoreEvent]:
+        """Drive the store on: read the worker, start the next. Returns within milliseconds; never raises OSError.
+
+        What the last pump told is taken as heard, and its intent is forgotten now and not before, so that
+        a daemon killed in between tells it again (`recover`).
+        """
+        self._forget_reported()
+        for intent in [self._open[i] for i in self._unsaved if i in self._open]:
+            self._save(intent)
+        if self._worker is not None and (result := self._worker.poll()) is not None:
+            self._settle(result, now)
+        if self._worker is None and not self._stopped:
+            for intent in list(self._open.values()):
+                if self._is_due(intent, now) and self._start(intent, now, choose):
+                    break
+        told, self._queue = self._queue, []
+        return told
+
+    def recover(self) -> list[StoreEvent]:
+        """After a start: report intents whose snapshot stands already, and files of ours that can't be read."""
+        for complaint in self._complaints:
+            self._queue.append(StoreEvent("failed", "", "", "", None, why=complaint))
+        self._complaints = []
+        for intent in list(self._open.values()):
+            if (found := self._already(intent)) is not None:
+                self._close(intent, found)
+        told, self._queue = self._queue, []
+        return told
+
+    def sweep(self) -> list[str]:
+        """Remove what dead workers left; one sentence each for the log."""
+        return partials.sweep(str(self.snapshots))
+
+    def stop(self, grace: float) -> None:
+        """Start nothing more; let a copy under way end within `grace` seconds, else abandon it.
+
+        What was abandoned stays promised and is copied anew after the next start. A pump after this still
+        tells what ended meanwhile.
+        """
+        self._stopped = True
+        self._forget_reported()
+        if self._worker is None:
+            return
+        result = self._worker.wait(grace) or self._worker.abandon()
+        if result is not None and result["result"] == "published":
+            self._settle(result, time.time())
+        self._worker = self._current = None
+        self.sweep()
+
+    def _is_due(self, intent: Intent, now: float) -> bool:
+        # A clock set back must not put an intent off by more than the longest retry.
+        return intent.not_before <= now or intent.not_before - now > RETRIES[-1]
+
+    @staticmethod
+    def _is_stuck(intent: Intent) -> bool:
+        return intent.tries >= _STUCK
+
+    @staticmethod
+    def _is_last_resort(intent: Intent) -> bool:
+        """Has enough been tried, so that what remains is to be published without the checkpoint?"""
+        return intent.changed >= MAX_CHANGED or intent.tries > len(RETRIES)
+
+    def _start(self, intent: Intent, now: float, choose: Callable[[Intent], Choice]) -> bool:
+        choice, last_resort = choose(intent), self._is_last_resort(intent)
+        if choice.wait and not last_resort and self._waited(intent, now) < self.settings.checkpoint_wait:
+            self._open[intent.id] = replace(intent, not_before=now + ASK_AGAIN)
+            return False
+        if last_resort:
+            others = (m for m in choice.missing if m.get("what") != "checkpoint")
+            model = choice.model if intent.tries == 0 else None
+            choice = Choice(model=model, missing=(*others, {"what": "checkpoint", "why": intent.why}))
+        elif choice.wait and choice.checkpoint is None:
+            choice = replace(choice, missing=(*choice.missing, {"what": "checkpoint", "why": choice.wait}))
+        if choice.checkpoint is None and intent.why:
+            lost = intent.changed > 0 and intent.tries <= len(RETRIES)
+            self._tell("lost" if lost else "failed", intent, why=intent.why)
+        self._largest = max(self._largest, *(c.bytes for c in (choice.checkpoint, choice.model) if c), 0)
+        self.sweep()
+        try:
+            job = job_of(intent, choice, self.settings, self.out, last_resort=last_resort, largest=self._largest)
+            self._worker, self._current = Worker(job), intent
+        except (OSError, ValueError) as error:
+            self._failed(intent, {"result": "failed", "why": str(error)}, now)
+            return False
+        return True
+
+    def _waited(self, intent: Intent, now: float) -> float:
+        first = self._asked.setdefault(intent.id, time.monotonic())
+        return max(now - intent.created, time.monotonic() - first)
+
+    def _settle(self, result: dict[str, Any], now: float) -> None:
+        intent, self._worker, self._current = self._current, None, None
+        assert intent is not None
+        if result["result"] != "published" and (found := self._already(intent)) is not None:
+            result = found
+        if result["result"] == "published":
+            self._close(intent, result)
+        elif result["result"] == "changed":
+            self._again(replace(intent, changed=intent.changed + 1, why=result["why"], not_before=0.0))
+        else:
+            self._failed(intent, result, now)
+
+    def _failed(self, intent: Intent, result: dict[str, Any], now: float) -> None:
+        if self._is_last_resort(intent):
+            intent = replace(intent, tries=_STUCK, not_before=now + RETRIES[-1])
+            self._tell("failed", intent, why=f"not even its metadata could be kept: {result['why']}", once="metadata")
+        else:
+            wait = RETRIES[min(intent.tries, len(RETRIES) - 1)]
+            intent = replace(intent, tries=intent.tries + 1, why=result["why"], not_before=now + wait)
+        self._again(intent)
+
+    def _again(self, intent: Intent) -> None:
+        self._open[intent.id] = intent
+        self._save(intent)
+
+    def _already(self, intent: Intent) -> dict[str, Any] | None:
+        """The result of an earlier worker whose word never arrived, read from what it published."""
+        name = published_as(self.snapshots, intent.name, intent.id)
+        if name is None:
+            return None
+        try:
+            document = json.loads((self.snapshots / name / "metadata.json").read_bytes())
+            size = sum(int(f["bytes"]) for f in document["files"])
+            return {"result": "published", "name": name, "bytes": size, "seconds": 0.0, "missing": document["missing"][:20]}
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def _close(self, intent: Intent, result: dict[str, Any]) -> None:
+        self._open.pop(intent.id, None)
+        self._unsaved.discard(intent.id)
+        self._reported[intent.id] = intent
+        if self._published is not None:
+            self._published[intent.id] = result["name"]
+        missing = tuple(result["missing"])
+        self._tell("published", intent, name=result["name"], size=result["bytes"], seconds=result["seconds"], missing=missing)
+
+    def _tell(
+        self,
+        state: Literal["published", "failed", "lost"],
+        intent: Intent,
+        *,
+        name: str = "",
+        size: int = 0,
+        seconds: float = 0.0,
+        why: str = "",
+        missing: tuple[Mapping[str, Any], ...] = (),
+        once: str = "",
+    ) -> None:
+        if (once or state, intent.id) in self._told:
+            return
+        self._told.add((once or state, intent.id))
+        step = intent.metadata.get("step")
+        self._queue.append(StoreEvent(state, intent.id, name or intent.name, intent.reason, step, size, seconds, why, missing))
+
+    def _save(self, intent: Intent) -> None:
+        try:
+            self._box.save(intent)
+            self._unsaved.discard(intent.id)
+        except OSError as error:
+            self._unsaved.add(intent.id)
+            self._tell("failed", intent, why=f"the promise can't be written: {error.strerror}", once="unsaved")
+
+    def _forget_reported(self) -> None:
+        for intent in list(self._reported.values()):
+            try:
+                self._box.remove(intent)
+            except OSError:
+                continue  # tried again at the next pump; after a restart it would be told once more
+            del self._reported[intent.id]

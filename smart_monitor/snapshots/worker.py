@@ -1,0 +1,293 @@
+"""The copying process: one job on stdin (JSON), progress and one result on stdout (JSON lines).
+
+Only the standard library is imported. It lowers itself below the trainer, dies with the daemon that
+started it, and takes its partial with it unless it is killed outright (then the next sweep does).
+
+Results: `published` (name, bytes, seconds, missing), `changed` (the source did not stand still), `space`,
+`failed`, `stopped`; each but the first with `why`, one sentence.
+"""
+
+from __future__ import annotations
+
+import base64
+import ctypes
+import errno
+import fcntl
+import json
+import os
+import platform
+import signal
+import sys
+import time
+from contextlib import suppress
+from types import FrameType
+from typing import Any
+
+from smart_monitor.snapshots import names
+from smart_monitor.snapshots.copy import FULL, Changed, Copier, Pace, Source, open_source
+from smart_monitor.snapshots.partials import remove_tree
+from smart_monitor.snapshots.publish import STATUS, Partial, publish
+
+OPEN_AHEAD = 256
+"""Sources opened before the first byte is copied, so that a rotation in mid-copy does not lose them."""
+_PR_SET_PDEATHSIG = 1
+_IOPRIO_SET = {"x86_64": 251, "aarch64": 30}
+_IDLE_CLASS = 3 << 13
+_NFS_MAGIC = 0x6969
+
+
+class Stopped(Exception):
+    """The daemon is gone or wants the copy abandoned."""
+
+
+class Life:
+    """Dies when told to or when the daemon is gone, but never between the last check and the rename."""
+
+    def __init__(self, parent: int) -> None:
+        self._parent = parent
+        self._stop = False
+        self._told = time.monotonic()
+        self._bytes = 0
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_stop)
+        # The death signal also comes when only the thread that started us ends; getppid tells the two apart.
+        signal.signal(signal.SIGHUP, self._on_death_signal)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGHUP, 0, 0, 0)
+        self.check()
+
+    def _on_stop(self, number: int, frame: FrameType | None) -> None:
+        if not self._stop:
+            self._stop = True
+            raise Stopped("told to stop")
+
+    def _on_death_signal(self, number: int, frame: FrameType | None) -> None:
+        if os.getppid() != self._parent:
+            self._on_stop(number, frame)
+
+    def check(self) -> None:
+        """Raises Stopped if the daemon is gone."""
+        if os.getppid() != self._parent:
+            self._stop = True
+            raise Stopped("the daemon is gone")
+
+    def seal(self) -> None:
+        """From here on only the kernel's kill stops us: raises Stopped if it is too late already."""
+        if self._stop:
+            raise Stopped("told to stop")
+        self.deafen()
+        self.check()
+
+    def deafen(self) -> None:
+        """No signal interrupts what follows: the rename, or the removal of the partial."""
+        self._stop = True
+
+    def passed(self, amount: int) -> None:
+        """Called for each chunk: checks for the daemon, and tells of progress once a second."""
+        self.check()
+        self._bytes += amount
+        if time.monotonic() - self._told >= 1.0:
+            self._told = time.monotonic()
+            say({"progress": self._bytes})
+
+
+def say(message: dict[str, Any]) -> None:
+    """One line for the daemon. Never raises: a daemon that is gone reads nothing."""
+    try:
+        sys.stdout.write(json.dumps(message) + "\n")
+        sys.stdout.flush()
+    except OSError:
+        return
+
+
+def lower() -> None:
+    """Below everything else: nice 19, idle I/O class. Where that is refused, the copy is merely less shy."""
+    with suppress(OSError):
+        os.nice(19)
+    number = _IOPRIO_SET.get(platform.machine())
+    if number is not None:
+        ctypes.CDLL(None).syscall(number, 1, 0, _IDLE_CLASS)
+
+
+def perform(job: dict[str, Any], life: Life) -> dict[str, Any]:
+    """Copy, verify, publish. Raises Stopped, Changed or OSError; the partial is gone then."""
+    began = time.monotonic()
+    directory = os.path.join(job["out"], "snapshots")
+    for path in (directory, job["folder"]):
+        make_private(path)
+    require_elsewhere(directory, job["groups"])
+    snapshots = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    require_space(snapshots, job)
+    temporary = names.partial_name(job["name"])
+    os.mkdir(temporary, 0o700, dir_fd=snapshots)
+    try:
+        fd = os.open(temporary, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=snapshots)
+        with suppress(OSError):  # where there are no locks, the name alone tells the owner
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        partial = Partial(fd)
+        copier = Copier(Pace(job["rate"], life.passed))
+        partial.missing += job["missing"]
+        keep_status(partial, job["status"])
+        copy_groups(partial, copier, job["groups"])
+        partial.verify(copier.digest)
+        name = publish(
+            partial, temporary, job["name"], job["document"], snapshots=snapshots, folder=job["folder"], point=life.seal
+        )
+    finally:
+        life.deafen()
+        with suppress(OSError):  # the next sweep takes what stays
+            remove_tree(temporary, snapshots)
+    size = sum(file["bytes"] for file in partial.files)
+    seconds = round(time.monotonic() - began, 3)
+    return {"result": "published", "name": name, "bytes": size, "seconds": seconds, "missing": partial.missing[:20]}
+
+
+def make_private(path: str) -> None:
+    """A directory 0700 with whatever parents it lacks. Raises OSError; there already is fine."""
+    if not os.path.isdir(path):
+        make_private(os.path.dirname(path))
+        with suppress(FileExistsError):
+            os.mkdir(path, 0o700)
+
+
+def require_elsewhere(directory: str, groups: list[dict[str, Any]]) -> None:
+    """Raises OSError if snapshots/ leads into a directory that a trainer owns: nothing is ever written there."""
+    if not os.path.islink(directory):
+        return
+    real = os.path.realpath(directory) + "/"
+    for group in groups:
+        root = os.path.realpath(group["root"])
+        if real.startswith(root + "/") or (group["exact"] and real == os.path.dirname(root) + "/"):
+            raise OSError(errno.EPERM, f"snapshots/ is a link into the trainer's directory {names.shown(root)}")
+
+
+def require_space(snapshots: int, job: dict[str, Any]) -> None:
+    """Raises OSError (ENOSPC) if less than the reserve would stay free after the copy."""
+    reserve = job["reserve"]
+    if reserve is None:
+        return
+    info = os.fstatvfs(snapshots)
+    need = sum(file[2] for group in job["groups"] for file in group["files"])
+    free, total = info.f_bavail * info.f_frsize, info.f_blocks * info.f_frsize
+    keep = reserve["bytes"] + max(reserve["floor"], total * reserve["percent"] / 100)
+    if free - need < keep:
+        gib = 2**30
+        raise OSError(
+            errno.ENOSPC, f"{free / gib:.2f} GiB are free, the copy takes {need / gib:.2f} and {keep / gib:.2f} must stay free"
+        )
+
+
+def keep_status(partial: Partial, encoded: str | None) -> None:
+    """The raw bytes that the trainer's status consisted of when the decision fell."""
+    if encoded is None:
+        why = "no status of the trainer was at hand when the decision fell"
+        partial.missing.append({"path": STATUS, "why": why})
+        return
+    status = base64.b64decode(encoded)
+    partial.files.append({"path": STATUS, "bytes": len(status), "sha256": partial.write(STATUS, status), "how": "copy"})
+
+
+def copy_groups(partial: Partial, copier: Copier, groups: list[dict[str, Any]]) -> None:
+    """Copy every file of every group, all of them opened before the first is read."""
+    opened: list[tuple[dict[str, Any], int, Source, int | None]] = []
+    for group in groups:
+        try:
+            root_fd = os.open(group["root"], os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except FileNotFoundError as error:
+            why = f"{names.shown(group['root'])} vanished before it could be copied"
+            if group["required"]:
+                raise Changed(why) from error
+            partial.missing.append({"path": "model", "why": why})
+            continue
+        ahead = 1 if on_nfs(root_fd) else OPEN_AHEAD
+        for fields in group["files"]:
+            source = Source(*fields)
+            # A file held open on NFS makes a rotation's rmdir fail, so there only one is held at a time.
+            fd = try_open(partial, group, root_fd, source) if len(opened) < ahead else None
+            if fd != -1:
+                opened.append((group, root_fd, source, fd))
+    for group, root_fd, source, fd in opened:
+        fd = try_open(partial, group, root_fd, source) if fd is None else fd
+        if fd not in (None, -1):
+            copy_one(partial, copier, group, source, fd)
+    for group in groups:
+        require_same_set(group)
+
+
+def try_open(partial: Partial, group: dict[str, Any], root_fd: int, source: Source) -> int | None:
+    """A descriptor; None if there are none left now; -1 if the file may be, and is, left out."""
+    try:
+        return open_source(group["root"], root_fd, source)
+    except (Changed, OSError) as error:
+        if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE):
+            return None
+        if group["required"]:
+            raise
+        partial.missing.append({"path": source.dest, "why": reason_of(error)})
+        return -1
+
+
+def copy_one(partial: Partial, copier: Copier, group: dict[str, Any], source: Source, fd: int) -> None:
+    """One file; what may be left out is left out with its reason if it does not stand still."""
+    try:
+        dst = partial.create(source.dest)
+        try:
+            sha, how = copier.copy(fd, dst, source)
+        except Changed as error:
+            if group["required"]:
+                raise
+            partial.drop(source.dest)
+            partial.missing.append({"path": source.dest, "why": reason_of(error)})
+        else:
+            partial.files.append({"path": source.dest, "bytes": source.bytes, "sha256": sha, "how": how})
+        finally:
+            os.close(dst)
+    finally:
+        os.close(fd)
+
+
+def require_same_set(group: dict[str, Any]) -> None:
+    """Raises Changed if files have appeared in a checkpoint since it was found complete: its writer was not done."""
+    if not group["exact"] or not os.path.isdir(group["root"]):
+        return
+    known = {fields[0] for fields in group["files"]} | set(group["ignored"])
+    top = os.path.realpath(group["root"])
+    for folder, _, files in os.walk(top):
+        for file in files:
+            path = os.path.relpath(os.path.join(folder, file), top)
+            if path not in known:
+                raise Changed(f"{names.shown(path)} appeared in the checkpoint while it was copied")
+
+
+def on_nfs(fd: int) -> bool:
+    """Is an open file on NFS? False where the C library does not tell."""
+    buffer = (ctypes.c_long * 32)()
+    return ctypes.CDLL(None).fstatfs(fd, ctypes.byref(buffer)) == 0 and buffer[0] == _NFS_MAGIC
+
+
+def reason_of(error: Exception) -> str:
+    """One clause for a person."""
+    if isinstance(error, OSError):
+        where = f" ({names.shown(os.fsdecode(error.filename))})" if error.filename is not None else ""
+        return f"{error.strerror or error}{where}"
+    return str(error)
+
+
+def main() -> int:
+    """Do the job on stdin; 0 if its snapshot stands, 1 otherwise."""
+    job = json.load(sys.stdin.buffer)
+    os.umask(0)
+    lower()
+    try:
+        result = perform(job, Life(job["parent"]))
+    except Stopped as stopped:
+        result = {"result": "stopped", "why": str(stopped)}
+    except Changed as changed:
+        result = {"result": "changed", "why": str(changed)}
+    except OSError as error:
+        result = {"result": "space" if error.errno in FULL else "failed", "why": reason_of(error)}
+    say(result)
+    return 0 if result["result"] == "published" else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
