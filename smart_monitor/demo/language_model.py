@@ -10,7 +10,7 @@ import math
 import random
 from array import array
 from operator import mul
-from pydoc_data.topics import topics  # type: ignore[import-untyped]
+from pydoc_data.topics import topics
 
 ALPHABET = " abcdefghijklmnopqrstuvwxyz.,'"
 CONTEXT = 3
