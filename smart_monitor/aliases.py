@@ -74,7 +74,7 @@ def _spellings(canonical: str, alias: str) -> list[str]:
         found = [alias, *(p + base for p in _EVAL[mode])]
         return found + [f"{p}{alias}" for p in ("eval/", "val/", "validation/")] + [f"{base}/{p[:-1]}" for p in _EVAL[mode]]
     found = [alias, f"train/{alias}", f"train_{alias}", f"training/{alias}"]
-    return found + [f"{alias}/train"] if canonical in ("loss", "accuracy") else found
+    return [*found, f"{alias}/train"] if canonical in ("loss", "accuracy") else found
 
 
 def _flat() -> dict[str, Entry]:

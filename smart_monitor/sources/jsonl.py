@@ -26,14 +26,14 @@ from smart_monitor.sources.files import CannotSee, must_be_regular, open_regular
 CHUNK = 256 << 10
 MAX_LINE = 16 << 20
 """Bytes; a longer line keeps its index and is not parsed."""
-MAX_PASS = 2 << 20
-"""Bytes after which a pass ends and asks to be called again: nobody else waits behind a catching-up."""
+MAX_PASS = 512 << 10
+"""Bytes after which a pass ends and asks to be called again: a catching-up holds up nobody and little memory."""
 FOREIGN_AFTER = 20
 """Rows without anything of training in them after which the file counts as foreign."""
 _PROBE = 1024
 _MAX_ODDITIES = 8
 _BLANK = " \t\r\n\v\f\ufeff"
-_scan = json.JSONDecoder().scan_once  # raw_decode less a call; tells "no value here" by StopIteration
+_decode = json.JSONDecoder().raw_decode
 
 
 @dataclass(slots=True)
@@ -214,10 +214,10 @@ def _rows(block: bytes, place: _Place) -> Iterator[tuple[int, dict[str, Any]]]:
         index = place.row
         place.row = index + 1
         try:
-            value, end = _scan(line, 0)
+            value, end = _decode(line)
             if end != len(line) and line[end:].strip(_BLANK):
                 raise ValueError
-        except (ValueError, StopIteration, RecursionError, MemoryError):
+        except (ValueError, RecursionError, MemoryError):
             place.note(index, "not a whole JSON object, left out.")
             continue
         if type(value) is dict:
@@ -258,7 +258,7 @@ def _head(fd: int) -> list[Any]:
 
 def _same(fd: int, size: int, cursor: Cursor) -> bool:
     """Whether the file still begins, and before the cursor still ends, as the cursor remembers it."""
-    offset, head, tail = cursor["offset"], cursor["head"], cursor["tail"]
-    if size < offset:
+    offset, head, tail = cursor["offset"], cursor.get("head"), cursor.get("tail")
+    if size < offset or not head or not tail:
         return False
     return bool(_probe(fd, 0, head[0]) == head and _probe(fd, offset - tail[0], tail[0]) == tail)

@@ -1,0 +1,70 @@
+"""Laws that hold for every row there can be."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from smart_monitor import names
+from smart_monitor.aliases import FACTS, FLAT, METRICS
+from smart_monitor.names import MAX_METRICS, MAX_STEP, read_row
+
+KEYS = st.one_of(st.sampled_from(sorted(FLAT)), st.text(max_size=12))
+SCALARS = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.integers(min_value=-(10**400), max_value=10**400), st.floats(),
+    st.text(max_size=12), st.floats().map(str), st.integers().map(str), st.datetimes().map(str),
+)  # fmt: skip
+ANYTHING = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4), max_leaves=8
+)
+ROWS = st.dictionaries(KEYS, ANYTHING, max_size=12)
+
+
+@settings(deadline=None)
+@given(ROWS)
+def test_any_row_gives_a_reading_within_its_bounds(row: dict[str, Any]) -> None:
+    reading = read_row(row)
+    assert all(type(value) is float for value in reading.values.values())
+    assert all(type(name) is str and name.isprintable() for name in reading.values)
+    assert len(reading.values) <= MAX_METRICS
+    assert reading.step is None or (type(reading.step) is int and 0 <= reading.step <= MAX_STEP)
+    assert reading.total is None or 0 < reading.total <= MAX_STEP
+    assert reading.by in ("step", "episode", "epoch", "row")
+    assert reading.state in ("", "training", "idle", "completed", "crashed")
+    assert reading.by != "row" or reading.step is None
+    assert set(reading.nulls) <= set(METRICS) - set(reading.values)
+    assert all(text.isprintable() for text in (*reading.oddities, reading.note, *reading.ids.values()))
+    json.dumps((reading.ids, reading.note)).encode()
+
+
+@settings(deadline=None)
+@given(ROWS)
+def test_reading_does_not_depend_on_what_was_read_before(row: dict[str, Any]) -> None:
+    first = read_row(row)
+    for i in range(300):
+        read_row({f"key {i}": 1})
+    names._cache.clear()
+    assert repr(first) == repr(read_row(row))
+
+
+@settings(deadline=None)
+@given(st.permutations(["loss", "train_loss", "training_loss", "last_loss", "train/loss"]))
+def test_the_order_of_keys_in_a_row_decides_nothing(keys: list[str]) -> None:
+    row = {key: float(i) for i, key in enumerate(sorted(keys))}
+    assert {"loss": row["loss"]} == read_row({key: row[key] for key in keys}).values
+
+
+def test_every_alias_of_the_tables_is_understood_alone() -> None:
+    for canonical, aliases in METRICS.items():
+        for alias in aliases:
+            assert {canonical: 1.0} == read_row({alias: 1}).values
+    assert not {key for keys in FACTS.values() for key in keys} & {alias for aliases in METRICS.values() for alias in aliases}
+
+
+def test_the_memory_of_keys_is_bounded() -> None:
+    for i in range(10_000):
+        read_row({f"hostile {i}": 1, "x" * 300 + str(i): 2})
+    assert len(names._cache) <= 4096
