@@ -50,7 +50,7 @@ def safetensors_problem(path: Path) -> str:
         os.close(fd)
     try:
         ends = [int(t["data_offsets"][1]) for name, t in header.items() if name != "__metadata__"]
-    except (AttributeError, KeyError, IndexError, TypeError, ValueError):
+    except (AttributeError, KeyError, IndexError, TypeError, ValueError, OverflowError):
         return "has a header that describes no tensors"
     expected = 8 + length + max(ends, default=0)
     return "" if expected == size else f"is {size} bytes long where its header says {expected}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -64,9 +65,10 @@ def has_weights(found: Checkpoint) -> bool:
 
 def _look(root: Path, name: str, budget: Budget, now: float) -> Tree:
     path = root / name
-    if path.is_symlink() and path.resolve().parent != root.resolve():
-        return Tree(problems=[f"it is a link to {shown(str(path.resolve()))}, outside the model's directory"])
-    if not path.is_file():
+    real = os.path.realpath(path)  # Path.resolve raises on a link to itself
+    if os.path.islink(path) and os.path.dirname(real) != os.path.realpath(root):
+        return Tree(problems=[f"it is a link to {shown(real)}, outside the model's directory"])
+    if not os.path.isfile(path):
         return Tree(problems=["it is not a file"])
     tree = look(path, True, budget, now)
     for i, seen in enumerate(tree.files):

@@ -127,6 +127,12 @@ class Copier:
         self._hasher = ThreadPoolExecutor(1)
         self._flags = {"read": RWF_DONTCACHE, "write": RWF_DONTCACHE}
 
+    def __enter__(self) -> Copier:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._hasher.shutdown()
+
     def copy(self, src: int, dst: int, source: Source) -> tuple[str, str]:
         """Copy an open source into an empty file and bring it to the disk; (sha256, `clone` or `copy`).
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from smart_monitor.model import SCHEMA, to_json
+from smart_monitor.snapshots.names import SNAPSHOT
 
 MAX_BYTES = 256 * 2**20
 
@@ -53,7 +54,14 @@ class Intent:
                 raise ValueError("it is of another schema")
             if fields["status"] is not None:
                 fields["status"] = base64.b64decode(fields["status"], validate=True)
-            return cls(**fields)
+            intent = cls(**fields)
+            words = (intent.id, intent.name, intent.reason, intent.timestamp, intent.why)
+            if not all(isinstance(w, str) for w in words) or not SNAPSHOT.fullmatch(intent.name):
+                raise ValueError("its words are not those of an intent")
+            numbers = (intent.created, intent.not_before, intent.tries, intent.changed)
+            if not all(isinstance(n, (int, float)) for n in numbers) or not isinstance(intent.metadata, dict):
+                raise ValueError("its figures are not those of an intent")
+            return intent
         except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"it is not an intent ({error})") from error
 

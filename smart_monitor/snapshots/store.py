@@ -182,7 +182,6 @@ class Store:
             lost = intent.changed > 0 and intent.tries <= len(RETRIES)
             self._tell("lost" if lost else "failed", intent, why=intent.why)
         self._largest = max(self._largest, *(c.bytes for c in (choice.checkpoint, choice.model) if c), 0)
-        self.sweep()
         try:
             job = job_of(intent, choice, self.settings, self.out, last_resort=last_resort, largest=self._largest)
             self._worker, self._current = Worker(job), intent
@@ -203,7 +202,9 @@ class Store:
         if result["result"] == "published":
             self._close(intent, result)
         elif result["result"] == "changed":
-            self._again(replace(intent, changed=intent.changed + 1, why=result["why"], not_before=0.0))
+            # At once the first time; a source that keeps changing is given a little time to come to rest.
+            pause = ASK_AGAIN * intent.changed
+            self._again(replace(intent, changed=intent.changed + 1, why=result["why"], not_before=now + pause))
         else:
             self._failed(intent, result, now)
 

@@ -28,12 +28,12 @@ def verify(path: Path) -> list[Problem]:
         return problems
     digests = _digests(path, problems)
     lengths = _lengths(path, problems)
-    copier = Copier(Pace(0, lambda _: None))
-    for name in sorted(set(digests) | set(lengths)):
-        if name not in present:
-            problems.append(Problem(name, "it is missing"))
-        elif what := _check(path / name, digests.get(name, ""), lengths.get(name), copier):
-            problems.append(Problem(name, what))
+    with Copier(Pace(0, lambda _: None)) as copier:
+        for name in sorted(set(digests) | set(lengths)):
+            if name not in present:
+                problems.append(Problem(name, "it is missing"))
+            elif what := _check(path / name, digests.get(name, ""), lengths.get(name), copier):
+                problems.append(Problem(name, what))
     for name in sorted(present - set(digests) - set(lengths) - {sums.NAME, METADATA}):
         problems.append(Problem(name, "it does not belong to the snapshot"))
     return sorted(set(problems))

@@ -25,7 +25,7 @@ from typing import Any
 
 from smart_monitor.snapshots import names
 from smart_monitor.snapshots.copy import FULL, Changed, Copier, Pace, Source, open_source
-from smart_monitor.snapshots.partials import remove_tree
+from smart_monitor.snapshots.partials import remove_tree, sweep
 from smart_monitor.snapshots.publish import STATUS, Partial, publish
 
 OPEN_AHEAD = 256
@@ -48,10 +48,11 @@ class Life:
         self._stop = False
         self._told = time.monotonic()
         self._bytes = 0
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_stop)
+        signal.signal(signal.SIGTERM, self._on_stop)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the daemon as well, and the daemon decides
         # The death signal also comes when only the thread that started us ends; getppid tells the two apart.
         signal.signal(signal.SIGHUP, self._on_death_signal)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGHUP))  # a daemon may block and wait for them
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGHUP, 0, 0, 0)
         self.check()
 
@@ -114,7 +115,8 @@ def perform(job: dict[str, Any], life: Life) -> dict[str, Any]:
     directory = os.path.join(job["out"], "snapshots")
     for path in (directory, job["folder"]):
         make_private(path)
-    require_elsewhere(directory, job["groups"])
+    require_elsewhere(directory, job["out"], job["groups"])
+    sweep(directory)  # what dead workers left may be the space that is wanted now
     snapshots = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     require_space(snapshots, job)
     temporary = names.partial_name(job["name"])
@@ -124,11 +126,11 @@ def perform(job: dict[str, Any], life: Life) -> dict[str, Any]:
         with suppress(OSError):  # where there are no locks, the name alone tells the owner
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         partial = Partial(fd)
-        copier = Copier(Pace(job["rate"], life.passed))
         partial.missing += job["missing"]
         keep_status(partial, job["status"])
-        copy_groups(partial, copier, job["groups"])
-        partial.verify(copier.digest)
+        with Copier(Pace(job["rate"], life.passed)) as copier:
+            copy_groups(partial, copier, job["groups"])
+            partial.verify(copier.digest)
         name = publish(
             partial, temporary, job["name"], job["document"], snapshots=snapshots, folder=job["folder"], point=life.seal
         )
@@ -149,15 +151,18 @@ def make_private(path: str) -> None:
             os.mkdir(path, 0o700)
 
 
-def require_elsewhere(directory: str, groups: list[dict[str, Any]]) -> None:
+def require_elsewhere(directory: str, out: str, groups: list[dict[str, Any]]) -> None:
     """Raises OSError if snapshots/ leads into a directory that a trainer owns: nothing is ever written there."""
     if not os.path.islink(directory):
         return
     real = os.path.realpath(directory) + "/"
+    theirs = {os.path.realpath(os.path.join(out, "current_model"))}
     for group in groups:
         root = os.path.realpath(group["root"])
-        if real.startswith(root + "/") or (group["exact"] and real == os.path.dirname(root) + "/"):
-            raise OSError(errno.EPERM, f"snapshots/ is a link into the trainer's directory {names.shown(root)}")
+        theirs |= {root, os.path.dirname(root)} if group["exact"] else {root}
+    for folder in theirs - {os.path.realpath(out)}:
+        if real.startswith(folder + "/"):
+            raise OSError(errno.EPERM, f"snapshots/ is a link into the trainer's directory {names.shown(folder)}")
 
 
 def require_space(snapshots: int, job: dict[str, Any]) -> None:
@@ -254,7 +259,7 @@ def require_same_set(group: dict[str, Any]) -> None:
     for folder, _, files in os.walk(top):
         for file in files:
             path = os.path.relpath(os.path.join(folder, file), top)
-            if path not in known:
+            if path not in known and not file.startswith(".nfs"):  # NFS keeps what we hold open under such a name
                 raise Changed(f"{names.shown(path)} appeared in the checkpoint while it was copied")
 
 

@@ -1,0 +1,102 @@
+"""What every layout owes, found by discovery: a new one is held to this by being there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from smart_monitor.checkpoints import Layout, layouts
+from smart_monitor.checkpoints.candidate import Budget, look
+from smart_monitor.checkpoints.shelf import Shelf
+from tests.checkpoints.trees import safetensors_bytes, torch_bytes
+
+FOLDERS = [
+    "checkpoint-1",
+    "checkpoint-best",
+    "tmp-checkpoint-2",
+    "step_3",
+    "final",
+    "epoch=1",
+    "checkpoint-",
+    "x\nstep_4",
+    "-step_5",
+]
+FILES = [
+    "model.safetensors", "m-00001-of-00002.safetensors", "model.safetensors.index.json", "trainer_state.json", "optimizer.pt",
+    "ckpt.pt", "last.ckpt", "step_7.pth", "pytorch_model.bin", ".tmpabc", "x.tmp", "checkpoint-is-incomplete.txt", "config.json",
+    os.fsdecode(b"model_\xff.pt"), "w\n.safetensors", "y" * 200 + ".safetensors",
+]  # fmt: skip
+CONTENTS = [
+    b"",
+    b"{}",
+    b"{",
+    b'{"weight_map": {"a": "../x", "b": 3}}',
+    b'{"weight_map": []}',
+    b"PK",
+    safetensors_bytes(9),
+    torch_bytes(9),
+]
+KINDS = ["file", "folder", "link", "loop", "fifo"]
+
+entry = st.tuples(st.sampled_from(["", *FOLDERS]), st.sampled_from(FILES), st.sampled_from(CONTENTS), st.sampled_from(KINDS))
+
+
+def build(root: Path, entries: list[tuple[str, str, bytes, str]]) -> None:
+    for folder, name, content, kind in entries:
+        path = root / folder / name
+        path.parent.mkdir(exist_ok=True)
+        if os.path.lexists(path):
+            continue
+        if kind == "file":
+            path.write_bytes(content)
+        elif kind == "folder":
+            path.mkdir()
+        elif kind == "fifo":
+            os.mkfifo(path)
+        else:
+            path.symlink_to("../.." if kind == "link" else name)
+
+
+@pytest.mark.parametrize("layout", layouts(), ids=lambda layout: layout.name)
+@settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
+@given(entries=st.lists(entry, max_size=14))
+def test_no_tree_makes_a_layout_raise_and_what_is_missing_is_said_in_words(
+    layout: Layout, entries: list[tuple[str, str, bytes, str]]
+) -> None:
+    root = Path(tempfile.mkdtemp())
+    try:
+        build(root, entries)
+        for candidate in layout.find(root):
+            assert candidate.path.parent == root
+            candidate.tree = look(candidate.path, candidate.single, Budget(), 0.0)
+            for clause in layout.missing(candidate):
+                assert len(clause.split()) >= 2
+                assert clause.isprintable()
+            assert len(layout.proof(candidate).split()) >= 3
+        shelf = Shelf(root)
+        shelf.scan(0.0)
+        for checkpoint in shelf.complete():
+            assert checkpoint.files
+            assert all(s.isprintable() for s in shelf.incomplete(0.0))
+        shelf.model_files()
+    finally:
+        shutil.rmtree(root)
+
+
+def test_every_layout_has_its_own_name_and_is_found() -> None:
+    found = [layout.name for layout in layouts()]
+    assert {"hf_trainer", "safetensors_files", "torch_files"} <= set(found)
+    assert len(found) == len(set(found))
+    assert all(isinstance(layout, Layout) for layout in layouts())
+
+
+@pytest.mark.parametrize("layout", layouts(), ids=lambda layout: layout.name)
+def test_a_directory_that_can_not_be_listed_is_an_os_error_for_the_shelf(layout: Layout, tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No such file"):
+        list(layout.find(tmp_path / "nothing"))
