@@ -82,6 +82,7 @@ def test_a_value_that_is_no_number_is_as_if_not_given(written: object) -> None:
 def test_the_mean_over_the_run_at_its_end_is_no_loss() -> None:
     assert {"train_runtime": 12.0} == read_row({"train_runtime": 12.0, "train_loss": 1.2, "epoch": 3.0}).values
     assert {"train/train_runtime": 12.0} == read_row({"train/train_runtime": 12.0, "train/train_loss": 1.2}).values
+    assert 1.2 == read_row({"train_runtime": 12.0, "loss": 1.2, "train_loss": 9.0}).values["loss"]
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,7 @@ class JsonLines:
         identity = [found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size]
         place = _Place(cursor.get("offset", 0), cursor.get("row", 0), cursor.get("skipping", False))
         turn, head, known = cursor.get("turn", 0), cursor.get("head"), cursor.get("known", False)
-        if place.offset and not _same(fd, found.st_size, cursor):
+        if place.offset and not _same(fd, cursor):
             place, turn, head, known = _Place(), turn + 1, None, False
             place.oddities.append(f"{shown(self.path)} was truncated or replaced and is read from its beginning.")
             place.odd = 1
@@ -256,9 +256,12 @@ def _head(fd: int) -> list[Any]:
     return _probe(fd, 0, len(found.partition(b"\n")[0]))
 
 
-def _same(fd: int, size: int, cursor: Cursor) -> bool:
-    """Whether the file still begins, and before the cursor still ends, as the cursor remembers it."""
+def _same(fd: int, cursor: Cursor) -> bool:
+    """Whether the file still begins, and before the cursor still ends, as the cursor remembers it.
+
+    A file that became shorter does not: fewer bytes are there to be read.
+    """
     offset, head, tail = cursor["offset"], cursor.get("head"), cursor.get("tail")
-    if size < offset or not head or not tail:
+    if not head or not tail:
         return False
     return bool(_probe(fd, 0, head[0]) == head and _probe(fd, offset - tail[0], tail[0]) == tail)

@@ -140,13 +140,11 @@ class StatusFile:
             reason = cursor.get("why", "")
             return Pass(following, Sight(not reason, reason, path), retry_in=RETRIES[tries] if tries < len(RETRIES) else None)
         following |= {"file": identity, "why": f"{shown(path)} has not been whole for more than {TORN_FOR:g} s: {how}."}
-        following.pop("body", None)
         following.pop("again", None)
         return Pass(following, Sight(False, following["why"], path))
 
     def _refused(self, following: Cursor, identity: _Identity, path: str, reason: str) -> Pass:
         following |= {"file": identity, "why": reason}
-        following.pop("body", None)
         return Pass(following, Sight(False, reason, path))
 
     def _judge(self, reading: Reading, raw: bytes, now_wall: float, seen: Pass) -> None:

@@ -109,7 +109,7 @@ def test_an_unchanged_file_says_nothing(path: Path) -> None:
     assert [] == read(path, cursor, final=True).records
 
 
-@pytest.mark.parametrize("how", ["truncated", "regrown", "replaced"])
+@pytest.mark.parametrize("how", ["truncated", "regrown", "regrown behind the same first line", "replaced"])
 def test_another_file_in_its_place_is_read_from_the_beginning(path: Path, how: str) -> None:
     path.write_text(lines(*range(100)))
     before = read(path, {})
@@ -117,6 +117,8 @@ def test_another_file_in_its_place_is_read_from_the_beginning(path: Path, how: s
         path.write_text(lines(0, 1))  # the same first line in the same inode
     elif how == "regrown":
         path.write_text(lines(*range(300), loss=0.7))
+    elif how == "regrown behind the same first line":
+        path.write_text(lines(0, *range(500, 900)))
     else:
         path.with_suffix(".new").write_text(lines(*range(200, 500)))
         path.with_suffix(".new").replace(path)
@@ -169,6 +171,11 @@ def test_a_line_beyond_sixteen_mebibytes_is_left_out_and_keeps_its_index(path: P
     found, _ = read_all(path, cursor)
     assert (1, [(2, 3)]) == (odd, [(r.index, r.step) for r in found])
     assert [(0, 1), (2, 3)] == [(r.index, r.step) for r in records(path, "run")]
+
+
+def test_a_line_too_long_is_left_out_also_when_it_comes_all_at_once(path: Path) -> None:
+    path.write_text('{"loss": 1, "pad": "' + "x" * MAX_LINE + '"}\n' + lines(1))
+    assert [(1, 1)] == [(r.index, r.step) for r in read_all(path)[0]]
 
 
 def test_one_pass_is_bounded_and_asks_for_the_next(path: Path) -> None:

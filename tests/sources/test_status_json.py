@@ -186,6 +186,8 @@ def test_a_second_write_within_the_same_tick_of_the_clock_is_not_missed(desk: De
     desk.path.write_text(json.dumps(TRAINING))
     stamp = desk.path.stat()
     assert 1 == len(desk.look(wall=stamp.st_mtime).records)
+    again = desk.look(wall=stamp.st_mtime)
+    assert ([], False) == (again.records, again.heartbeat)
     with desk.path.open("r+") as file:
         file.write(json.dumps({**TRAINING, "current_step": 11}))
     os.utime(desk.path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))

@@ -45,6 +45,28 @@ def test_a_torn_read_is_retried_and_never_an_error(status: Path, torn: bytes) ->
     assert "torn" not in seen.cursor
 
 
+def test_another_torn_write_is_soon_looked_at_again(status: Path) -> None:
+    status.write_bytes(b"")
+    cursor: Cursor = {}
+    for _ in range(5):
+        cursor = look(status.parent, cursor).cursor
+    status.write_bytes(WHOLE[:9])
+    assert RETRIES[0] == look(status.parent, cursor).retry_in
+
+
+def test_a_torn_read_under_a_stat_already_seen_is_looked_at_again(status: Path) -> None:
+    stamp = status.stat()
+    source = StatusFile(status.parent, "run")
+    cursor = source.read({}, stamp.st_mtime, 0.0).cursor
+    for content, records in ((b" " * len(WHOLE), 0), (WHOLE.replace(b"10", b"11"), 1)):
+        with status.open("r+b") as file:
+            file.write(content)
+        os.utime(status, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+        seen = source.read(cursor, stamp.st_mtime + 9, 0.0)
+        assert records == len(seen.records)
+        cursor = seen.cursor
+
+
 def test_a_file_torn_for_long_is_said_once_and_fine_again_when_it_is(status: Path) -> None:
     status.write_bytes(b"")
     cursor = look(status.parent, {}, 5.0).cursor
