@@ -135,7 +135,6 @@ class StatusFile:
         since = min(before.get("since", now_mono), now_mono)  # the clock starts anew with the machine
         tries = before.get("tries", 0) if before.get("file") == identity else 0
         following = {**cursor, "torn": {"since": since, "tries": tries + 1, "file": identity}}
-        following.pop("file", None)  # its stat may not change again: read it anew each time
         if now_mono - since < TORN_FOR:
             reason = cursor.get("why", "")
             return Pass(following, Sight(not reason, reason, path), retry_in=RETRIES[tries] if tries < len(RETRIES) else None)
