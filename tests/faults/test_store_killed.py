@@ -1,0 +1,147 @@
+"""kill -9 of the daemon, of its worker, of both, at any moment: what is visible is whole, and promises are kept once.
+
+SMART_MONITOR_KILLS sets the number of trials (60 by default), SMART_MONITOR_KILL_SEED the moments.
+"""
+
+from __future__ import annotations
+
+import collections
+import json
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from smart_monitor.snapshots.listing import list_snapshots
+from smart_monitor.snapshots.names import partial_name
+from smart_monitor.snapshots.store import Store
+from smart_monitor.snapshots.verify import verify
+from tests.checkpoints.trees import fingerprint, hf_checkpoint
+from tests.faults.store_drivers import Drivers, alive, children, kill
+from tests.snapshots.runs import METADATA, ROOMY, STATUS, decision, until
+
+TRIALS = int(os.environ.get("SMART_MONITOR_KILLS", "60"))
+SEED = int(os.environ.get("SMART_MONITOR_KILL_SEED", str(random.randrange(2**32))))
+
+
+def partials(base: Path) -> list[str]:
+    try:
+        return [n for n in os.listdir(base / "snapshots") if n.startswith(".partial-")]
+    except FileNotFoundError:
+        return []
+
+
+def visible(base: Path) -> set[str]:
+    try:
+        return {n for n in os.listdir(base / "snapshots") if not n.startswith(".")}
+    except FileNotFoundError:
+        return set()
+
+
+@pytest.mark.timeout(60 + TRIALS)
+def test_nothing_visible_is_ever_incomplete_and_every_promise_is_kept_exactly_once(tmp_path: Path) -> None:
+    hf_checkpoint(tmp_path / "current_model", 500, files=3, size=400_000)
+    before = fingerprint(tmp_path / "current_model")
+    chance = random.Random(SEED)
+    seen: set[str] = set()
+    with Drivers() as drivers:
+        for trial in range(TRIALS):
+            driver = drivers.start(tmp_path, [f"trial-{trial}"], rate=30.0)
+            time.sleep(chance.uniform(0.0, 0.3))
+            victims = chance.choice(("driver", "worker", "both"))
+            workers = children(driver)
+            if victims != "worker":
+                kill(driver)
+            if victims != "driver":
+                for worker in workers:
+                    kill(worker)
+                time.sleep(chance.uniform(0.0, 0.1))
+            kill(driver)
+            for name in visible(tmp_path) - seen:
+                assert verify(tmp_path / "snapshots" / name) == [], f"seed {SEED}, trial {trial}, {victims} killed"
+                seen.add(name)
+        last = drivers.start(tmp_path, [])
+        until(lambda: not alive(last), 60)
+    kept = collections.Counter(
+        json.loads((tmp_path / "snapshots" / n / "metadata.json").read_text())["id"] for n in visible(tmp_path)
+    )
+    promised = {decision(f"trial-{trial}").id for trial in range(TRIALS)}
+    told = {line.split()[1] for line in (tmp_path / "told").read_text().splitlines() if line.startswith("published")}
+    # A driver killed before its promise was on the disk has promised nothing.
+    assert set(kept) <= promised
+    assert set(kept.values()) == {1}, f"seed {SEED}: {kept.most_common(3)}"
+    assert told == set(kept), f"seed {SEED}"
+    assert len(kept) > TRIALS * 0.6
+    assert all(verify(s.path) == [] for s in list_snapshots(tmp_path))
+    assert len(list_snapshots(tmp_path)) == len(kept)
+    assert partials(tmp_path) == []
+    assert list((tmp_path / ".smart_monitor" / "intents").glob("*.json")) == []
+    assert before == fingerprint(tmp_path / "current_model")
+
+
+def test_the_worker_dies_with_the_daemon_and_takes_its_partial_along(tmp_path: Path) -> None:
+    hf_checkpoint(tmp_path / "current_model", 500, size=3_000_000)
+    with Drivers() as drivers:
+        driver = drivers.start(tmp_path, ["one"], rate=0.5)
+        until(lambda: bool(partials(tmp_path)))
+        [worker] = children(driver)
+        kill(driver)
+        until(lambda: not alive(worker), 3)
+        assert partials(tmp_path) == []
+        assert visible(tmp_path) == set()
+
+
+def test_a_second_daemon_leaves_the_partial_of_a_living_worker_and_still_keeps_the_promise_once(tmp_path: Path) -> None:
+    hf_checkpoint(tmp_path / "current_model", 500, size=3_000_000)
+    with Drivers() as drivers:
+        driver = drivers.start(tmp_path, ["one"], rate=2.0)
+        until(lambda: bool(partials(tmp_path)))
+        [worker] = children(driver)
+        os.kill(worker, signal.SIGSTOP)  # an orphan that dies slowly
+        kill(driver)
+        [partial] = partials(tmp_path)
+        assert Store(tmp_path, ROOMY).sweep() == []
+        second = drivers.start(tmp_path, [])
+        until(lambda: not alive(second))
+        assert partials(tmp_path) == [partial]
+        os.kill(worker, signal.SIGCONT)
+        until(lambda: not alive(worker), 3)
+    assert partials(tmp_path) == []
+    assert len(visible(tmp_path)) == 1
+
+
+def test_an_orphan_that_was_about_to_publish_does_not(tmp_path: Path) -> None:
+    """Between its last look at the daemon and the rename nothing can stop a worker; before it, everything does."""
+    hf_checkpoint(tmp_path / "current_model", 500)
+    store = Store(tmp_path, ROOMY)
+    intent = store.begin(decision(), METADATA, STATUS, time.time())
+    with Drivers() as drivers:
+        for _ in range(2):  # both keep the same promise; the lock and the id make the second see the first
+            driver = drivers.start(tmp_path, [])
+            until(lambda pid=driver: not alive(pid))  # type: ignore[misc]
+    assert visible(tmp_path) == {intent.name}
+
+
+def test_only_the_partials_of_dead_workers_of_this_machine_are_swept(tmp_path: Path) -> None:
+    snapshots = tmp_path / "snapshots"
+    mine = partial_name("anomaly_20260101_000000_nan")
+    dead = mine.replace(f"-{os.getpid()}-", "-4194303-")
+    foreign = dead.replace(".partial-", ".partial-elsewhere.")
+    for name in (mine, dead, foreign, ".partial-of-someone", "anomaly_20260101_000000_nan"):
+        (snapshots / name / "model").mkdir(parents=True)
+        (snapshots / name / "model" / "file").write_text("")
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "precious").write_text("")
+    (snapshots / dead / "link").symlink_to(outside)
+    (snapshots / f"{dead}_2").symlink_to(outside)
+    said = Store(tmp_path, ROOMY).sweep()
+    assert len([s for s in said if s.startswith("removed")]) == 1
+    assert len([s for s in said if "another machine" in s]) == 1
+    assert sorted(os.listdir(snapshots)) == sorted(
+        [mine, foreign, ".partial-of-someone", "anomaly_20260101_000000_nan", f"{dead}_2"]
+    )
+    assert os.listdir(outside) == ["precious"]
