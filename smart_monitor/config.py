@@ -114,7 +114,8 @@ class Settings:
 KEYS: dict[str, dataclasses.Field[Any]] = {
     f.name: f for f in dataclasses.fields(Settings) if f.name not in ("phases", "given")
 }
-PHASE_KEYS = tuple(k for k, f in KEYS.items() if f.metadata["group"] in ("judging", "keeping") and k not in ("preset", "disabled_rules"))
+NOT_BY_STEP = ("preset", "disabled_rules", "loss_window", "noise_guard")
+PHASE_KEYS = tuple(k for k, f in KEYS.items() if f.metadata["group"] in ("judging", "keeping") and k not in NOT_BY_STEP)
 _TYPES = get_type_hints(Settings)
 
 

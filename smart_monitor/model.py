@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
 SCHEMA = 1
@@ -36,7 +37,7 @@ class Record(NamedTuple):
 
     run: str
     source: str
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody asks of a record
     """0-based: the row within a replayed file; live, the record's number within the journal."""
     step: int | None = None
     by: str = "step"
@@ -136,6 +137,8 @@ class Decision:
     severity: Severity
     findings: tuple[Finding, ...]
     facts: Mapping[str, Any]
+    only_if_newer: bool = False
+    """An incident got worse: keep another snapshot only if a newer complete checkpoint exists."""
     gated: str = ""
     """Empty: take it now. Otherwise the sentence that says which gate holds it back."""
 
@@ -180,6 +183,32 @@ class Checkpoint:
     @property
     def bytes(self) -> int:
         return sum(f.bytes for f in self.files)
+
+
+def finding_json(finding: Finding) -> dict[str, Any]:
+    """The finding as an event, in the order of the contract."""
+    head = {"event": "finding", "schema": SCHEMA, "id": finding.id}
+    return head | finding_state(finding) | {"time": iso(finding.time)}
+
+
+def finding_state(finding: Finding) -> dict[str, Any]:
+    """The finding field by field, as a state keeps it: `Finding(**finding_state(f)) == f`."""
+    return {name: getattr(finding, name) for name in Finding.__slots__}
+
+
+def incident_json(event: IncidentEvent) -> dict[str, Any]:
+    """A turn of an incident as an event, in the order of the contract."""
+    head = {"event": "incident", "schema": SCHEMA, "id": event.id}
+    body = {name: getattr(event, name) for name in IncidentEvent.__slots__ if name != "id"}
+    return head | body | {"time": iso(event.time)}
+
+
+def iso(seconds: float | None) -> str | None:
+    """Unix seconds as ISO 8601 in UTC; None for None and for what no calendar holds."""
+    try:
+        return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat()
+    except (OverflowError, ValueError, OSError):
+        return None
 
 
 def event_id(run: str, source: str, rank: int, attempt: int, record: int, kind: str) -> str:

@@ -8,6 +8,7 @@ asked, and a fall must be larger than five usual step increments or reach back t
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from smart_monitor.model import Record
@@ -89,7 +90,7 @@ class Attempts:
             if self.top is None or step > self.top:
                 self.top = step
         epoch = record.epoch
-        if epoch is not None and epoch == epoch and abs(epoch) != float("inf"):
+        if epoch is not None and math.isfinite(epoch):
             if self.epoch_first is None:
                 self.epoch_first = epoch
             if self.epoch_top is None or epoch > self.epoch_top:

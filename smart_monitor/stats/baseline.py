@@ -33,22 +33,33 @@ FLOOR = 0.01
 CAP = 1.0
 """No single residual weighs more than 100 % of the level in the noise."""
 MAD_TO_SIGMA = 1.4826
+SHAPES: dict[str, dict[str, Any]] = {
+    "accuracy": {"bad": -1, "absolute": True, "times": 3.0},
+    "eval_accuracy": {"bad": -1, "absolute": True, "times": 3.0},
+}
+"""How the metrics differ whose trouble is not "rising, relative to the level"."""
+GUARD = 7.0
+"""Noises from which a value stands out: as strict as the strictest rule in use (z > 7 over 128)."""
 
 
 class Baseline:
     """Level and noise of one metric; `bad` is +1 where rising is trouble, -1 where falling is.
 
     `absolute` metrics (accuracy in points of 0-100) measure residuals in points / 100 and not
-    relative to their level. `guard` False gives the literal rules: everything stands out.
+    relative to their level. A value stands out from `times` noises on; with `guard` False everything
+    stands out, which gives the literal rules.
     """
 
     __slots__ = (
         "absolute", "admitted", "bad", "guard", "held", "inherited", "largest_change", "last",
-        "level", "negative", "noise", "recent", "residuals", "seen", "short", "squares", "unit", "uppers",
+        "level", "negative", "noise", "recent", "residuals", "seen", "short", "squares", "times", "unit", "uppers",
     )  # fmt: skip
 
-    def __init__(self, *, bad: int = 1, absolute: bool = False, guard: bool = True, window: int = 10) -> None:
+    def __init__(
+        self, *, bad: int = 1, absolute: bool = False, times: float = GUARD, guard: bool = True, window: int = 10
+    ) -> None:
         self.bad = bad
+        self.times = times
         self.absolute = absolute
         self.guard = guard
         self.recent = MedianWindow(LEVEL_WINDOW)
@@ -87,8 +98,8 @@ class Baseline:
             return math.nan
         return (value - self.level) * self.bad / scale
 
-    def stands_out(self, value: float, times: float) -> bool:
-        """The noise guard: does `value` stand out on the bad side by `times` the noise?
+    def stands_out(self, value: float) -> bool:
+        """The noise guard: does `value` stand out on the bad side of what the run's noise explains?
 
         Below MATURE admitted values it asks for four times the largest step change so far.
         """
@@ -97,18 +108,18 @@ class Baseline:
         if self.admitted == 0:
             return False
         if self.mature:
-            return self.score(value) >= (2 * times if self.negative else times)
+            return self.score(value) >= (2 * self.times if self.negative else self.times)
         rise = (value - self.last) * self.bad
         return rise > 0 and rise >= YOUNG_FACTOR * self.largest_change
 
     # -- what the engine tells it -----------------------------------------------------------------
 
-    def observe(self, value: float, *, flagged: bool, times: float) -> None:
+    def observe(self, value: float, *, flagged: bool) -> None:
         """Take in a judged value: admit it, or set it aside. Non-finite values change nothing."""
         if not math.isfinite(value):
             return
         self.seen.append(value)
-        if flagged or (self.guard and self.mature and self.stands_out(value, times)):
+        if flagged or (self.guard and self.mature and self.stands_out(value)):
             self.held.append(value)
             if len(self.held) >= NEW_LEVEL:
                 self._believe_new_level()
@@ -172,7 +183,7 @@ class Baseline:
 
     def successor(self) -> Baseline:
         """The baseline of the next attempt: the level starts afresh, the noise carries over."""
-        heir = Baseline(bad=self.bad, absolute=self.absolute, guard=self.guard)
+        heir = Baseline(bad=self.bad, absolute=self.absolute, times=self.times, guard=self.guard)
         heir.short = deque(maxlen=self.short.maxlen)
         heir.seen = deque(maxlen=self.seen.maxlen)
         if self.mature:

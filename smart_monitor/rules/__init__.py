@@ -1,0 +1,115 @@
+"""Rules: one file each, a thin predicate over shared baselines; the file's name is the rule's kind.
+
+A rule answers one question about one record: is my condition true *now*? It neither remembers that
+it was true before nor decides who is told: the engine turns the first true answer into a finding and
+the following ones into the life of an incident. What little a rule must remember is plain JSON in
+`memory`, bounded, and gone with the attempt.
+
+The docstring of a rule is its documentation (`smart-monitor rules NAME`, the README row). Its
+headings are fixed: What it watches, Why it matters, Formula, Judges from, What to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from smart_monitor.config import Settings
+from smart_monitor.model import Record, Severity
+from smart_monitor.stats.baseline import Baseline
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a rule answers when its condition is true: the numbers that fired, and words for them."""
+
+    message: str
+    advice: str
+    metric: str = ""
+    value: float | None = None
+    baseline: float | None = None
+    threshold: float | None = None
+    score: float | None = None
+    number: str = ""
+    """The figure in the reason, as in `loss_spike_37.8pct`; empty: the bare kind."""
+    strategy: str = ""
+    severity: Severity | None = None
+    """Where it differs from the rule's own."""
+    onset_record: int | None = None
+    onset_step: int | None = None
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Moment:
+    """One record as the rules see it, beside what is known of the run so far.
+
+    `values` are judged values: accuracy in points of 0-100, a loss of exactly 0.0 that nobody vouches
+    for taken out (`zero_loss` says so). `step` is filled in where the record gives none.
+    """
+
+    __slots__ = (
+        "attempt", "baselines", "evaluation", "failures", "history", "previous", "record", "restarted", "settings", "step",
+        "values", "zero_loss",
+    )  # fmt: skip
+
+    def __init__(self, record: Record, settings: Settings, values: dict[str, float], baselines: dict[str, Baseline]) -> None:
+        self.record = record
+        self.settings = settings
+        self.values = values
+        self.baselines = baselines
+        self.step = record.step
+        self.attempt = 1
+        self.restarted = ""
+        """Why a new attempt opened with this record; empty if none did."""
+        self.evaluation = False
+        """The row reports an evaluation (an eval_ metric that changed)."""
+        self.zero_loss = False
+        self.previous: Mapping[str, float] = {}
+        """The judged values of the record before, in the same attempt."""
+        self.history: Sequence[tuple[int, int | None]] = ()
+        """(record, step) of the last loss-window of records that carried a loss."""
+        self.failures: list[tuple[str, str]] = []
+        """(rule, error) of rules that failed on this record."""
+
+    @property
+    def where(self) -> str:
+        """`step 17500`, `epoch 3` or `row 12`, for messages."""
+        by = self.record.by
+        return f"{by} {self.record.index if self.step is None else self.step}"
+
+
+class Rule:
+    """What every rule owes. Class attributes are its policy; `rules` prints them."""
+
+    kind: ClassVar[str]
+    """The name of the file; set by the registry."""
+    severity: ClassVar[Severity] = "warning"
+    snapshot: ClassVar[bool] = False
+    """Is a checkpoint kept when it fires?"""
+    family: ClassVar[str] = ""
+    """Findings of one family in one rank belong to one incident; empty: no incident (info)."""
+    metrics: ClassVar[tuple[str, ...]] = ()
+    """Asked once for each of these that a record carries; empty: see `listens`."""
+    listens: ClassVar[tuple[str, ...]] = ()
+    """Kinds of journal line it is asked about besides (record, tick, state, outcome), metric ''."""
+    baselined: ClassVar[bool] = True
+    """Does it judge its metrics against their baselines?"""
+    sets_aside: ClassVar[bool] = False
+    """Is the value it fires on kept out of the baseline?"""
+    rearm: ClassVar[int] = 1
+    """Records on which the condition must be false before it can fire anew."""
+    survives: ClassVar[bool] = False
+    """Does its memory outlive the attempt?"""
+
+    def __init__(self) -> None:
+        self.memory: dict[str, Any] = {}
+
+    def judge(self, moment: Moment, metric: str) -> Verdict | None:
+        """The verdict if the rule's condition is true of this record, else None."""
+        raise NotImplementedError
+
+
+def percent(value: float) -> str:
+    """One decimal, or three significant digits where that would be absurdly long."""
+    return f"{value:.1f}" if abs(value) < 1e6 else f"{value:.3g}"

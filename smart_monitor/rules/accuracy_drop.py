@@ -1,0 +1,43 @@
+from smart_monitor.rules import Moment, Rule, Verdict
+
+
+class AccuracyDrop(Rule):
+    """An accuracy that falls by many points at once.
+
+    What it watches: `accuracy` and `eval_accuracy`, each against its own past, in points of 0-100
+    (fractions are read as such until a value above 1.5 appears).
+
+    Why it matters: the loss can stay calm while the model forgets what it is scored on: label shift,
+    overfitting, a collapsed head, a broken evaluation.
+
+    Formula: accuracy < mean of the last `loss_window`/2 admitted values - `accuracy_drop_threshold`
+    (10 points), and, with the noise guard, at least 3 noises below the median of the last 21.
+
+    Judges from: 3 earlier values.
+
+    What to do: compare with the best model's snapshot; if both accuracy and loss got worse, roll back.
+    """
+
+    severity = "warning"
+    snapshot = True
+    family = "accuracy"
+    metrics = ("accuracy", "eval_accuracy")
+    sets_aside = True
+
+    def judge(self, moment: Moment, metric: str) -> Verdict | None:
+        accuracy = moment.values[metric]
+        base = moment.baselines[metric]
+        if base.admitted < 3:
+            return None
+        mean = base.mean
+        limit = mean - moment.settings.accuracy_drop_threshold
+        if not accuracy < limit or not base.stands_out(accuracy):
+            return None
+        drop = mean - accuracy
+        return Verdict(
+            message=f"{metric} {accuracy:.1f} at {moment.where} is {drop:.1f} points below the mean of its last "
+            f"{len(base.short)} values ({mean:.1f})",
+            advice="Compare with the best model's snapshot; if the loss got worse too, resume from it.",
+            metric=metric, value=accuracy, baseline=mean, threshold=limit, score=base.score(accuracy),
+            number=f"{drop:.1f}pct", strategy="drop",
+        )  # fmt: skip

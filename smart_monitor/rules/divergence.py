@@ -1,0 +1,91 @@
+from itertools import pairwise
+
+from smart_monitor.rules import Moment, Rule, Verdict
+
+NET_RISE = 5.0
+"""Noises that the window must rise by in all, else a run of luck in pure noise would count."""
+LEVEL_RISE = 0.25
+LEVEL_RECORDS = 15
+LEVEL_GUARD = 3.0
+EPSILON = 1e-12
+
+
+class Divergence(Rule):
+    """A loss that keeps rising, or has settled above where it already was.
+
+    What it watches: `loss`, over the last `loss_window` values and against its own best level.
+
+    Why it matters: a run that diverges slowly shows no spike, and every step after the turn is lost
+    compute.
+
+    Formula: either at least `divergence_rising` (80 %) of neighbouring pairs in the last `loss_window`
+    finite values rise, and the window as a whole rises by more than 5 noises (any rise, without the
+    guard); or the median of the last 15 admitted values has stood more than 25 %, and 3 noises, above
+    the lowest such median for 15 records (a level rule: gradual ramps come in noisy steps).
+
+    Judges from: a full window; the level rule from 30 values. Not on losses that take both signs.
+
+    What to do: stop and resume from the last good checkpoint with a lower learning rate; look for a
+    schedule or data change at the onset step.
+    """
+
+    severity = "warning"
+    snapshot = True
+    family = "loss"
+    metrics = ("loss",)
+    rearm = 10
+
+    def judge(self, moment: Moment, metric: str) -> Verdict | None:
+        return self._rising(moment, metric) or self._level(moment, metric)
+
+    def _rising(self, moment: Moment, metric: str) -> Verdict | None:
+        loss = moment.values[metric]
+        base = moment.baselines[metric]
+        need = moment.settings.loss_window - 1
+        if len(base.seen) < need or loss != loss or not loss > base.seen[-need]:
+            return None
+        window = [*list(base.seen)[-need:], loss]
+        rises = sum(b > a for a, b in pairwise(window))
+        if rises < moment.settings.divergence_rising * need - EPSILON:
+            return None
+        if base.guard and not self._beyond_noise(base.mature, (loss - window[0]) / (base.unit or 1.0), base.noise):
+            return None
+        onset = moment.history[-need] if len(moment.history) >= need else (moment.record.index, moment.step)
+        return Verdict(
+            message=f"loss rose in {rises} of its last {need} steps, from {window[0]:.4g} to {loss:.4g} at {moment.where}",
+            advice="Lower the learning rate and resume from a checkpoint before the rise began.",
+            metric=metric, value=loss, baseline=window[0], threshold=moment.settings.divergence_rising, score=base.score(loss),
+            number="detected", strategy="rising", onset_record=onset[0], onset_step=onset[1],
+            evidence={"rising_share": rises / need},
+        )  # fmt: skip
+
+    @staticmethod
+    def _beyond_noise(mature: bool, rise: float, noise: float) -> bool:
+        # A young run has no noise to speak of: a full rising window is then all there is to go by,
+        # and it must at least be a tenth of the level.
+        return rise > (NET_RISE * noise if mature else 0.1)
+
+    def _level(self, moment: Moment, metric: str) -> Verdict | None:
+        base = moment.baselines[metric]
+        if not base.guard or base.negative or len(base.recent) < LEVEL_RECORDS:
+            return None
+        memory, level = self.memory, base.level
+        if level < memory.get("best", float("inf")):
+            memory["best"] = level
+        best = memory["best"]
+        if level > best * (1 + LEVEL_RISE) and level > best * (1 + LEVEL_GUARD * base.noise):
+            if not memory.get("above"):
+                memory["onset"] = [moment.record.index, moment.step]
+            memory["above"] = memory.get("above", 0) + 1
+        else:
+            memory["above"] = 0
+        if memory["above"] < LEVEL_RECORDS:
+            return None
+        loss = moment.values[metric]
+        return Verdict(
+            message=f"loss has stood above {best * (1 + LEVEL_RISE):.4g} for {memory['above']} records at {moment.where}; "
+            f"its level is {level:.4g}, its best was {best:.4g}",
+            advice="Resume from the best or the last good checkpoint; look for what changed at the onset step.",
+            metric=metric, value=loss, baseline=best, threshold=best * (1 + LEVEL_RISE), score=base.score(loss),
+            number="detected", strategy="level", onset_record=memory["onset"][0], onset_step=memory["onset"][1],
+        )  # fmt: skip

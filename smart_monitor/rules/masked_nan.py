@@ -1,0 +1,65 @@
+import math
+
+from smart_monitor.model import RECORD
+from smart_monitor.rules import Moment, Rule, Verdict
+
+LATELY = 10
+REPEATS = 3
+
+
+class MaskedNan(Rule):
+    """A loss of exactly 0.0 that hides a NaN.
+
+    What it watches: `loss` == 0.0 together with `grad_norm`.
+
+    Why it matters: Hugging Face's Trainer drops non-finite losses from its logs by default
+    (`logging_nan_inf_filter`), so that a run of NaN shows as 0.0, and a naive monitor calls it the best
+    model ever.
+
+    Formula: loss == 0.0 while grad_norm is not finite, or is missing though one of the last 10 training
+    rows gave it: critical. From a source that never gave grad_norm, 0.0 means "not given"; three new
+    steps of it in a row are a warning. Rows that report an evaluation are not asked.
+
+    Judges from: the first record.
+
+    What to do: as for a NaN; set `logging_nan_inf_filter=False` to see the real values.
+    """
+
+    severity = "critical"
+    snapshot = True
+    family = "loss"
+    listens = (RECORD,)
+
+    def judge(self, moment: Moment, metric: str) -> Verdict | None:
+        memory, values = self.memory, moment.values
+        if "loss" not in values and not moment.zero_loss:
+            return self._still(moment) if memory.get("out") else None
+        zero = moment.zero_loss or values.get("loss") == 0.0
+        norm = values.get("grad_norm")
+        since = memory["since"] = memory.get("since", LATELY + 1) + 1
+        if norm is not None:
+            memory["since"] = 0
+        if not zero or (moment.evaluation and norm is None) or (norm is not None and math.isfinite(norm)):
+            memory["out"] = memory["zeros"] = 0
+            return None
+        if norm is not None or since <= LATELY:
+            memory["out"] = 1
+            return self._still(moment)
+        memory["zeros"] = min(REPEATS, memory.get("zeros", 0) + (moment.step != memory.get("step")))
+        memory["step"] = moment.step
+        if memory["zeros"] < REPEATS:
+            return None
+        return Verdict(
+            message=f"loss is exactly 0.0 for the third step in a row at {moment.where}; the source gives no gradient norm to tell why",
+            advice="Check whether the trainer masks NaN as 0.0 or writes 0.0 where it has no loss.",
+            metric="loss", value=0.0, strategy="repeated_zero", severity="warning",
+        )  # fmt: skip
+
+    def _still(self, moment: Moment) -> Verdict:
+        norm = moment.values.get("grad_norm")
+        why = "the gradient norm is missing though it was just given" if norm is None else f"the gradient norm is {norm}"
+        return Verdict(
+            message=f"loss 0.0 at {moment.where} hides a NaN: {why}",
+            advice="Stop the run and resume from the last good checkpoint; set logging_nan_inf_filter=False to see the real loss.",
+            metric="loss", value=0.0, strategy="masked", evidence={"grad_norm": norm},
+        )  # fmt: skip
