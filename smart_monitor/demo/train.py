@@ -19,7 +19,7 @@ from typing import Any
 from smart_monitor.demo.language_model import LanguageModel, read_text
 from smart_monitor.demo.output import save_checkpoint, write_status
 
-STEPS = 130
+STEPS = 110
 BAD_AT = 86
 STEP_SECONDS = 0.2
 LEARNING_RATE = 0.3
