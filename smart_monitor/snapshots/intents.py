@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from smart_monitor.model import SCHEMA, to_json
+from smart_monitor.snapshots.folders import make_private
 from smart_monitor.snapshots.names import SNAPSHOT
 
 MAX_BYTES = 256 * 2**20
@@ -78,8 +79,7 @@ class IntentBox:
 
     def save(self, intent: Intent) -> None:
         """On the disk, whole, when this returns. Raises OSError; the earlier state stands then."""
-        self.folder.parent.mkdir(0o700, parents=True, exist_ok=True)
-        self.folder.mkdir(0o700, exist_ok=True)
+        make_private(str(self.folder.absolute()))
         path = self.path(intent)
         temporary = path.with_suffix(".tmp")
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)

@@ -34,8 +34,11 @@ class Choice:
     """What is known not to be kept: {"what" or "path": ..., "why": ...}."""
 
 
-def job_of(intent: Intent, choice: Choice, settings: Settings, out: Path, *, last_resort: bool, largest: int) -> dict[str, Any]:
-    """The job for a worker, as JSON. `largest` (bytes) is the measure of the space that must stay free.
+def job_of(
+    intent: Intent, choice: Choice, settings: Settings, out: Path, *, last_resort: bool, largest: int, theirs: set[str]
+) -> dict[str, Any]:
+    """The job for a worker, as JSON. `largest` (bytes) is the measure of the space that must stay free, `theirs` are
+    directories in which nothing may be written wherever links lead.
 
     In the last resort no reserve is kept and whatever can't be copied is left out with its reason.
     Raises ValueError if a checkpoint noun names files outside itself.
@@ -60,6 +63,7 @@ def job_of(intent: Intent, choice: Choice, settings: Settings, out: Path, *, las
         "status": None if intent.status is None else base64.b64encode(intent.status).decode(),
         "missing": plain(missing),
         "groups": groups,
+        "theirs": sorted(theirs),
         "document": document(intent, choice),
     }
 

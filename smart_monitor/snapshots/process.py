@@ -34,7 +34,7 @@ class Worker:
         assert self._process.stdout is not None
         self._fd = self._process.stdout.fileno()
         os.set_blocking(self._fd, False)
-        self._text = b""
+        self._text = self._noise = b""
         self.bytes = 0
         """Bytes read so far, copying and verifying, as last told."""
         self._result: dict[str, Any] | None = None
@@ -53,7 +53,7 @@ class Worker:
             self._process.stdout.close()
         code = self._process.returncode
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
-        said = " ".join(self._text.decode("utf-8", "replace").split())[-300:]
+        said = " ".join((self._noise + b" " + self._text).decode("utf-8", "replace").split())[-300:]
         return self._result or {"result": "died", "why": f"the copying process died ({how}){': ' if said else ''}{said}"}
 
     def wait(self, seconds: float) -> dict[str, Any] | None:
@@ -88,7 +88,7 @@ class Worker:
             message = json.loads(line)
             self.bytes = int(message.get("progress", self.bytes))
         except (ValueError, AttributeError):
-            self._text = line + b"\n" + self._text  # a traceback: kept for the reason of death
+            self._noise = (self._noise + b" " + line)[-4000:]  # a traceback: kept for the reason of death
             return
         if "result" in message:
             self._result = message

@@ -63,6 +63,7 @@ class Store:
         self._worker: Worker | None = None
         self._current: Intent | None = None
         self._largest = 0
+        self._theirs: set[str] = set()
         self._stopped = False
 
     @property
@@ -169,6 +170,7 @@ class Store:
 
     def _start(self, intent: Intent, now: float, choose: Callable[[Intent], Choice]) -> bool:
         choice, last_resort = choose(intent), self._is_last_resort(intent)
+        self._note(choice)
         if choice.wait and not last_resort and self._waited(intent, now) < self.settings.checkpoint_wait:
             self._open[intent.id] = replace(intent, not_before=now + ASK_AGAIN)
             return False
@@ -181,14 +183,23 @@ class Store:
         if choice.checkpoint is None and intent.why:
             lost = intent.changed > 0 and intent.tries <= len(RETRIES)
             self._tell("lost" if lost else "failed", intent, why=intent.why)
-        self._largest = max(self._largest, *(c.bytes for c in (choice.checkpoint, choice.model) if c), 0)
         try:
-            job = job_of(intent, choice, self.settings, self.out, last_resort=last_resort, largest=self._largest)
+            job = job_of(
+                intent, choice, self.settings, self.out, last_resort=last_resort, largest=self._largest, theirs=self._theirs
+            )
             self._worker, self._current = Worker(job), intent
         except (OSError, ValueError) as error:
             self._failed(intent, {"result": "failed", "why": str(error)}, now)
             return False
         return True
+
+    def _note(self, choice: Choice) -> None:
+        """Remember what the trainer's checkpoints weigh and where they lie."""
+        for found in filter(None, (choice.checkpoint, choice.model)):
+            self._largest = max(self._largest, found.bytes)
+            self._theirs.add(found.path)
+        if choice.checkpoint:
+            self._theirs.add(str(Path(choice.checkpoint.path).parent))
 
     def _waited(self, intent: Intent, now: float) -> float:
         first = self._asked.setdefault(intent.id, time.monotonic())

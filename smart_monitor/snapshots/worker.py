@@ -25,6 +25,7 @@ from typing import Any
 
 from smart_monitor.snapshots import names
 from smart_monitor.snapshots.copy import FULL, Changed, Copier, Pace, Source, open_source
+from smart_monitor.snapshots.folders import make_private
 from smart_monitor.snapshots.partials import remove_tree, sweep
 from smart_monitor.snapshots.publish import STATUS, Partial, publish
 
@@ -115,7 +116,7 @@ def perform(job: dict[str, Any], life: Life) -> dict[str, Any]:
     directory = os.path.join(job["out"], "snapshots")
     for path in (directory, job["folder"]):
         make_private(path)
-    require_elsewhere(directory, job["out"], job["groups"])
+    require_elsewhere(directory, job["out"], job["theirs"])
     sweep(directory)  # what dead workers left may be the space that is wanted now
     snapshots = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     require_space(snapshots, job)
@@ -143,24 +144,12 @@ def perform(job: dict[str, Any], life: Life) -> dict[str, Any]:
     return {"result": "published", "name": name, "bytes": size, "seconds": seconds, "missing": partial.missing[:20]}
 
 
-def make_private(path: str) -> None:
-    """A directory 0700 with whatever parents it lacks. Raises OSError; there already is fine."""
-    if not os.path.isdir(path):
-        make_private(os.path.dirname(path))
-        with suppress(FileExistsError):
-            os.mkdir(path, 0o700)
-
-
-def require_elsewhere(directory: str, out: str, groups: list[dict[str, Any]]) -> None:
+def require_elsewhere(directory: str, out: str, theirs: list[str]) -> None:
     """Raises OSError if snapshots/ leads into a directory that a trainer owns: nothing is ever written there."""
     if not os.path.islink(directory):
         return
     real = os.path.realpath(directory) + "/"
-    theirs = {os.path.realpath(os.path.join(out, "current_model"))}
-    for group in groups:
-        root = os.path.realpath(group["root"])
-        theirs |= {root, os.path.dirname(root)} if group["exact"] else {root}
-    for folder in theirs - {os.path.realpath(out)}:
+    for folder in {os.path.realpath(t) for t in (*theirs, os.path.join(out, "current_model"))} - {os.path.realpath(out)}:
         if real.startswith(folder + "/"):
             raise OSError(errno.EPERM, f"snapshots/ is a link into the trainer's directory {names.shown(folder)}")
 
@@ -175,10 +164,13 @@ def require_space(snapshots: int, job: dict[str, Any]) -> None:
     free, total = info.f_bavail * info.f_frsize, info.f_blocks * info.f_frsize
     keep = reserve["bytes"] + max(reserve["floor"], total * reserve["percent"] / 100)
     if free - need < keep:
-        gib = 2**30
-        raise OSError(
-            errno.ENOSPC, f"{free / gib:.2f} GiB are free, the copy takes {need / gib:.2f} and {keep / gib:.2f} must stay free"
-        )
+        said = f"{sized(free)} are free, the copy takes {sized(need)} and {sized(keep)} must stay free"
+        raise OSError(errno.ENOSPC, said)
+
+
+def sized(size: float) -> str:
+    """Bytes for a person."""
+    return f"{size / 2**30:.2f} GiB" if size >= 2**30 else f"{size / 2**20:.1f} MiB"
 
 
 def keep_status(partial: Partial, encoded: str | None) -> None:

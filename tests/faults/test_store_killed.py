@@ -16,12 +16,15 @@ from pathlib import Path
 import pytest
 
 from smart_monitor.snapshots.listing import list_snapshots
+from smart_monitor.snapshots.lock import Held, store_lock
 from smart_monitor.snapshots.names import partial_name
+from smart_monitor.snapshots.partials import remove_tree
+from smart_monitor.snapshots.publish import Partial, publish
 from smart_monitor.snapshots.store import Store
 from smart_monitor.snapshots.verify import verify
 from tests.checkpoints.trees import fingerprint, hf_checkpoint
 from tests.faults.store_drivers import Drivers, alive, children, kill
-from tests.snapshots.runs import METADATA, ROOMY, STATUS, decision, until
+from tests.snapshots.runs import ROOMY, decision, until
 
 TRIALS = int(os.environ.get("SMART_MONITOR_KILLS", "60"))
 SEED = int(os.environ.get("SMART_MONITOR_KILL_SEED", str(random.randrange(2**32))))
@@ -41,7 +44,7 @@ def visible(base: Path) -> set[str]:
         return set()
 
 
-@pytest.mark.timeout(60 + TRIALS)
+@pytest.mark.timeout(60 + 3 * TRIALS)
 def test_nothing_visible_is_ever_incomplete_and_every_promise_is_kept_exactly_once(tmp_path: Path) -> None:
     hf_checkpoint(tmp_path / "current_model", 500, files=3, size=400_000)
     before = fingerprint(tmp_path / "current_model")
@@ -64,7 +67,7 @@ def test_nothing_visible_is_ever_incomplete_and_every_promise_is_kept_exactly_on
                 assert verify(tmp_path / "snapshots" / name) == [], f"seed {SEED}, trial {trial}, {victims} killed"
                 seen.add(name)
         last = drivers.start(tmp_path, [])
-        until(lambda: not alive(last), 60)
+        until(lambda: not alive(last), 30 + TRIALS)
     kept = collections.Counter(
         json.loads((tmp_path / "snapshots" / n / "metadata.json").read_text())["id"] for n in visible(tmp_path)
     )
@@ -113,16 +116,46 @@ def test_a_second_daemon_leaves_the_partial_of_a_living_worker_and_still_keeps_t
     assert len(visible(tmp_path)) == 1
 
 
-def test_an_orphan_that_was_about_to_publish_does_not(tmp_path: Path) -> None:
-    """Between its last look at the daemon and the rename nothing can stop a worker; before it, everything does."""
-    hf_checkpoint(tmp_path / "current_model", 500)
-    store = Store(tmp_path, ROOMY)
-    intent = store.begin(decision(), METADATA, STATUS, time.time())
-    with Drivers() as drivers:
-        for _ in range(2):  # both keep the same promise; the lock and the id make the second see the first
-            driver = drivers.start(tmp_path, [])
-            until(lambda pid=driver: not alive(pid))  # type: ignore[misc]
-    assert visible(tmp_path) == {intent.name}
+def test_of_two_workers_that_keep_the_same_promise_the_second_finds_the_first(tmp_path: Path) -> None:
+    snapshots = os.open(tmp_path, os.O_RDONLY)
+    names: list[str] = []
+    for temporary in ("one", "two", "three"):
+        (tmp_path / temporary).mkdir()
+        fd = os.open(tmp_path / temporary, os.O_RDONLY)
+        document = {"id": "other" if temporary == "three" else "same"}
+        names.append(
+            publish(Partial(fd), temporary, "anomaly_x", document, snapshots=snapshots, folder=str(tmp_path), point=lambda: None)
+        )
+        os.close(fd)
+    os.close(snapshots)
+    assert names == ["anomaly_x", "anomaly_x", "anomaly_x_2"]
+    assert sorted(os.listdir(tmp_path)) == ["anomaly_x", "anomaly_x_2", "store.lock", "two"]
+
+
+def test_an_orphan_called_off_at_the_last_moment_publishes_nothing_and_frees_the_lock(tmp_path: Path) -> None:
+    def too_late() -> None:
+        raise TimeoutError
+
+    snapshots = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(2):
+        (tmp_path / "partial").mkdir(exist_ok=True)
+        fd = os.open(tmp_path / "partial", os.O_RDONLY)
+        with pytest.raises(TimeoutError):
+            publish(Partial(fd), "partial", "anomaly_x", {"id": "x"}, snapshots=snapshots, folder=str(tmp_path), point=too_late)
+        remove_tree("partial", snapshots)
+        os.close(fd)
+    os.close(snapshots)
+    assert os.listdir(tmp_path) == ["store.lock"]
+
+
+def test_the_lock_tells_who_holds_it_and_survives_its_file_being_deleted(tmp_path: Path) -> None:
+    with store_lock(str(tmp_path)):
+        assert json.loads((tmp_path / "store.lock").read_text())["pid"] == os.getpid()
+        with pytest.raises(Held, match=f'"pid": {os.getpid()}'), store_lock(str(tmp_path), 0.05):
+            pass
+        (tmp_path / "store.lock").unlink()
+    with store_lock(str(tmp_path), 0.0):
+        pass
 
 
 def test_only_the_partials_of_dead_workers_of_this_machine_are_swept(tmp_path: Path) -> None:

@@ -71,9 +71,9 @@ def test_the_metadata_is_strict_json_with_every_promised_key(base: Path) -> None
 
     document = json.loads((path / "metadata.json").read_text(), parse_constant=refuse)
     assert list(document) == [
-        "schema", "id", "timestamp", "time", "reason", "snapshot_name", "run", "attempt", "step", "onset_step", "loss", "accuracy",
-        "learning_rate", "triggers", "loss_history", "accuracy_history", "best_loss", "best_loss_step", "findings", "checkpoint",
-        "last_good", "rollback", "missing", "files", "monitor",
+        "schema", "id", "timestamp", "time", "reason", "snapshot_name", "run", "attempt", "step", "onset_step",
+        "loss", "accuracy", "learning_rate", "triggers", "loss_history", "accuracy_history", "best_loss", "best_loss_step",
+        "findings", "checkpoint", "last_good", "rollback", "missing", "files", "monitor",
     ]  # fmt: skip
     assert document["schema"] == 1
     assert document["snapshot_name"] == path.name
