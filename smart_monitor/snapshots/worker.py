@@ -121,8 +121,8 @@ def perform(job: dict[str, Any], life: Life) -> dict[str, Any]:
     snapshots = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     require_space(snapshots, job)
     temporary = names.partial_name(job["name"])
-    os.mkdir(temporary, 0o700, dir_fd=snapshots)
-    try:
+    try:  # before the directory is made: a signal may be heard right after
+        os.mkdir(temporary, 0o700, dir_fd=snapshots)
         fd = os.open(temporary, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=snapshots)
         with suppress(OSError):  # where there are no locks, the name alone tells the owner
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

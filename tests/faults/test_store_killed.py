@@ -85,14 +85,16 @@ def test_nothing_visible_is_ever_incomplete_and_every_promise_is_kept_exactly_on
     assert before == fingerprint(tmp_path / "current_model")
 
 
-def test_the_worker_dies_with_the_daemon_and_takes_its_partial_along(tmp_path: Path) -> None:
+@pytest.mark.parametrize("rate", [0.5, 0.01], ids=["between chunks", "asleep"])
+def test_the_worker_dies_with_the_daemon_and_takes_its_partial_along(tmp_path: Path, rate: float) -> None:
     hf_checkpoint(tmp_path / "current_model", 500, size=3_000_000)
     with Drivers() as drivers:
-        driver = drivers.start(tmp_path, ["one"], rate=0.5)
+        driver = drivers.start(tmp_path, ["one"], rate=rate)
         until(lambda: bool(partials(tmp_path)))
         [worker] = children(driver)
+        time.sleep(0.1)
         kill(driver)
-        until(lambda: not alive(worker), 3)
+        until(lambda: not alive(worker), 2)
         assert partials(tmp_path) == []
         assert visible(tmp_path) == set()
 
