@@ -118,7 +118,7 @@ def _follow(base: Path, monitor: subprocess.Popen[bytes], trainer: subprocess.Po
             print(f"  step {told:4d}   loss {row['loss']:7.3f}   accuracy {row['accuracy_percent']:4.1f} %", flush=True)
         lines = _alerts(base)
         for line in lines[alerts:]:
-            print(f"  {line}", flush=True)
+            print(f"  {line.split('; missing:')[0]}", flush=True)
         alerts = len(lines)
         time.sleep(0.1)
 
@@ -135,9 +135,10 @@ def _await_snapshot(base: Path, monitor: subprocess.Popen[bytes]) -> list[Path]:
 
 def _report(base: Path, found: list[Path]) -> int:
     """Print what was caught, where it lies, and the proof that it is whole; 0 if it is."""
-    print("\nThe alerts, as they stand in the log:")
+    print("\nThe alerts of the trouble, as they stand in the log (paths shortened):")
     for line in _alerts(base):
-        print(f"  {line}")
+        if "best_model" not in line:
+            print(f"  {line}")
     first, bests = found[0], [path for path in _snapshots(base) if "best_model" in path.name]
     metadata = _read_json(first / "metadata.json")
     print(f"\nKept: {first}")
@@ -166,7 +167,7 @@ def _log_lines(base: Path) -> list[str]:
 
 
 def _alerts(base: Path) -> list[str]:
-    return [line for line in _log_lines(base) if "] [ALERT] " in line]
+    return [line.replace(f"{base}/", "") for line in _log_lines(base) if "] [ALERT] " in line]
 
 
 def _read_json(path: Path) -> dict[str, Any]:
