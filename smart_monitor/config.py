@@ -73,29 +73,38 @@ class Settings:
     poll_interval: float = _setting(
         10.0, "seconds between scans and host figures; metrics are sampled at 0.5 s whatever it is", low=0.1, group="watching"
     )
+    watchdog: bool = _setting(
+        True, "let file-system events wake the monitor sooner; the 0.5 s stat works without", group="watching"
+    )
     max_status_mb: float = _setting(16.0, "a status file larger than this (MiB) is not read", low=0.01, group="watching")
     network_quiet: float = _setting(
         5.0, "seconds a checkpoint's files must be still on a network file system (local: 1)", low=0.0, group="watching"
     )
 
     min_steps_between_saves: int = _setting(
-        500, "steps between two snapshots of one rule; unset, a short run or an epoch counter asks for less", low=0, group="keeping"
+        500,
+        "steps between two snapshots of one rule; unset, a short run or an epoch counter asks for less",
+        low=0,
+        group="keeping",
     )
     min_free_gb: float = _setting(
         2.0, "GiB that must stay free after a copy, beside twice the largest checkpoint", low=0.0, group="keeping"
     )
-    min_free_percent: float = _setting(2.0, "per cent of the file system that must stay free", low=0.0, high=100.0, group="keeping")
+    min_free_percent: float = _setting(
+        2.0, "per cent of the file system that must stay free", low=0.0, high=100.0, group="keeping"
+    )
     spare_checkpoints: float = _setting(
         2.0, "how many checkpoints of the largest size must still fit after a copy", low=0.0, group="keeping"
     )
-    copy_rate_mb: float = _setting(
-        0.0, "MiB a second at which the worker copies at most; 0 = no limit", low=0.0, group="keeping"
-    )
+    copy_rate_mb: float = _setting(0.0, "MiB a second at which the worker copies at most; 0 = no limit", low=0.0, group="keeping")
     checkpoint_wait: float = _setting(
         30.0, "seconds to wait for a checkpoint that is still being written when no complete one exists", low=0.0, group="keeping"
     )
     stop_grace: float = _setting(
-        20.0, "seconds that a copy under way may take after SIGTERM before it is abandoned (and done anew later)", low=0.0, group="keeping"
+        20.0,
+        "seconds that a copy under way may take after SIGTERM before it is abandoned (and done anew later)",
+        low=0.0,
+        group="keeping",
     )
 
     phases: tuple[Phase, ...] = field(default=(), metadata={"why": "[[phase]] tables: thresholds by step", "group": "phase"})
@@ -111,9 +120,7 @@ class Settings:
         return self
 
 
-KEYS: dict[str, dataclasses.Field[Any]] = {
-    f.name: f for f in dataclasses.fields(Settings) if f.name not in ("phases", "given")
-}
+KEYS: dict[str, dataclasses.Field[Any]] = {f.name: f for f in dataclasses.fields(Settings) if f.name not in ("phases", "given")}
 NOT_BY_STEP = ("preset", "disabled_rules", "loss_window", "noise_guard")
 PHASE_KEYS = tuple(k for k, f in KEYS.items() if f.metadata["group"] in ("judging", "keeping") and k not in NOT_BY_STEP)
 _TYPES = get_type_hints(Settings)

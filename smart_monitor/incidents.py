@@ -93,7 +93,9 @@ class Incidents:
             return None
         del self.open[family]
         held = incident["held"]
-        how = "transient: it" if held <= TRANSIENT else ("a new level was accepted: it" if incident["lasting"] else "recovered: it")
+        how = (
+            "transient: it" if held <= TRANSIENT else ("a new level was accepted: it" if incident["lasting"] else "recovered: it")
+        )
         lasted = f" lasted {held} record{'s' * (held != 1)}" if family in QUIET else " is over"
         return self._turn(incident, "resolved", how + lasted, record)
 

@@ -8,17 +8,14 @@ and is cut off when the journal is opened for writing.
 from __future__ import annotations
 
 import json
-import os
 import time
-from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from smart_monitor.model import RECORD, SCHEMA, Record, to_json
+from smart_monitor.linefile import LineFile, cut_torn_tail
+from smart_monitor.model import RECORD, SCHEMA, STATE, Record, to_json
 
-BACKLOG = 10_000
-"""Lines kept in memory while the disk refuses them."""
 _DEFAULTS = Record("", "", -1)._asdict()
 _WRITTEN = tuple(name for name in Record._fields if name not in ("run", "values", "kind"))
 
@@ -45,7 +42,8 @@ def decode(line: bytes | str, run: str) -> tuple[int, Record] | None:
     try:
         fields["values"] = {k: float(v) for k, v in fields["values"].items()}
         fields["nulls"] = tuple(fields.get("nulls", ()))
-        return number, Record(run=run, **({"index": -1} | fields))
+        fields.setdefault("index", -1)
+        return number, Record(run=run, **fields)
     except (TypeError, KeyError, AttributeError) as error:
         raise ValueError(str(error)) from error
 
@@ -59,27 +57,30 @@ class Journal:
         """The number of the last line; the first is 1."""
         self.records = 0
         """How many records (not ticks) it holds: the index of the next one."""
-        self._file: int | None = None
+        self.last: dict[str, Record] = {}
+        """The last record or state of each source in the newest file, as far as `open` read."""
+        self._file = LineFile(directory)
+        self._header = to_json({"schema": SCHEMA, "run": run})
         self._day = ""
-        self._waiting: deque[tuple[str, str]] = deque(maxlen=BACKLOG)
-        self.trouble = ""
-        """Why the last append could not be written; empty when all is on the disk."""
+
+    @property
+    def trouble(self) -> str:
+        """Why the last line could not be written; empty when all are on the disk."""
+        return self._file.trouble
 
     def open(self) -> None:
+        """Make the directory, cut a torn tail, find where to go on. Raises OSError."""
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         files = journal_files(self.directory)
         if files:
-            _cut_torn_tail(files[-1])
+            cut_torn_tail(files[-1])
         for path in reversed(files):
-            last = None
-            index = -1
             for number, record in read_file(path, self.run):
-                last = number
+                self.number = max(self.number, number)
                 if record.kind == RECORD:
-                    index = record.index
-            if last is not None:
-                self.number = max(self.number, last)
-                self.records = max(self.records, index + 1)
+                    self.records = max(self.records, record.index + 1)
+                if record.kind in (RECORD, STATE):
+                    self.last[record.source] = record
             if self.number and self.records:
                 break
 
@@ -88,48 +89,17 @@ class Journal:
         self.number += 1
         if record.kind == RECORD:
             self.records = record.index + 1
-        day = time.strftime("%Y%m%d", time.localtime(record.seen))
-        self._waiting.append((max(day, self._day), encode(record, self.number)))
-        self._flush()
+        # A clock set back must not put a line before the ones it follows.
+        self._day = max(self._day, time.strftime("%Y%m%d", time.localtime(record.seen)))
+        self._file.append(f"{self._day}.jsonl", encode(record, self.number), self._header)
         return self.number
 
     def sync(self) -> None:
         """Make what was appended survive a power cut. Called when something was found."""
-        if self._file is not None:
-            try:
-                os.fdatasync(self._file)
-            except OSError as error:
-                self.trouble = error.strerror or str(error)
+        self._file.sync()
 
     def close(self) -> None:
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
-        self._day = ""
-
-    def _flush(self) -> None:
-        try:
-            while self._waiting:
-                day, line = self._waiting[0]
-                self._write(day, line.encode("utf-8", "backslashreplace") + b"\n")
-                self._waiting.popleft()
-            self.trouble = ""
-        except OSError as error:
-            self.trouble = error.strerror or str(error)
-
-    def _write(self, day: str, line: bytes) -> None:
-        if self._file is None or day != self._day:
-            self.close()
-            path = self.directory / f"{day}.jsonl"
-            self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-            self._day = day
-            if os.fstat(self._file).st_size == 0:
-                line = to_json({"schema": SCHEMA, "run": self.run}).encode() + b"\n" + line
-        before = os.fstat(self._file).st_size
-        written = os.write(self._file, line)
-        if written != len(line):
-            os.ftruncate(self._file, before)
-            raise OSError(28, "no space left for the journal")
+        self._file.close()
 
 
 def journal_files(directory: Path) -> list[Path]:
@@ -176,20 +146,3 @@ def run_name(directory: Path) -> str:
         except (OSError, ValueError, AttributeError):
             continue
     return ""
-
-
-def _cut_torn_tail(path: Path) -> None:
-    """Drop a last line without its newline: it was never judged."""
-    with path.open("rb+") as file:
-        size = file.seek(0, os.SEEK_END)
-        position = size
-        while position > 0:
-            start = max(0, position - 65536)
-            file.seek(start)
-            newline = file.read(position - start).rfind(b"\n")
-            if newline >= 0:
-                position = start + newline + 1
-                break
-            position = start
-        if position != size:
-            file.truncate(position)

@@ -35,7 +35,8 @@ class Stall(Rule):
         if record.seen is None:
             return None
         if record.kind == RECORD:
-            return self._record(record.seen, historical=record.historical)
+            self._record(record.seen, historical=record.historical)
+            return None
         last, gaps = memory.get("last"), memory.get("gaps", [])
         if last is None or not gaps or memory.get("resting") or record.values.get("blind"):
             return None

@@ -44,6 +44,15 @@ def list_snapshots(out: Path) -> list[Snapshot]:
     return sorted(found, key=lambda s: (s.time, s.name))
 
 
+def directories(out: Path) -> list[Path]:
+    """Every directory that bears a snapshot's name, whole or damaged, in the order of their names."""
+    try:
+        names = sorted(os.listdir(out / "snapshots"))
+    except OSError:
+        return []
+    return [out / "snapshots" / n for n in names if SNAPSHOT.fullmatch(n) and (out / "snapshots" / n).is_dir()]
+
+
 def find(out: Path, name: str) -> Snapshot:
     """The snapshot of that exact name or unique prefix. Raises LookupError with one sentence for a user."""
     snapshots = list_snapshots(out)

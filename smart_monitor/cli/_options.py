@@ -1,0 +1,56 @@
+"""Options that several commands share, and how flags become a layer of settings."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from smart_monitor.config import ConfigError, Settings
+from smart_monitor.configfile import load
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+THRESHOLDS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("--preset", {"type": click.Choice(["sensitive", "default", "quiet"]), "help": "A row of thresholds."}),
+    ("--loss-spike-threshold", {"type": float, "help": "Share above the recent mean that is a spike.  [default: 0.3]"}),
+    ("--accuracy-drop-threshold", {"type": float, "help": "Points below the recent mean that are a drop.  [default: 10]"}),
+    ("--loss-window", {"type": int, "help": "Values looked back on.  [default: 10]"}),
+    ("--min-steps-between-saves", {"type": int, "help": "Steps between two snapshots of one rule.  [default: 500]"}),
+    ("--config", {"type": click.Path(exists=True, dir_okay=False, path_type=Path), "help": "A TOML file of settings."}),
+)
+
+
+def base_dir(function: F) -> F:
+    return click.option(
+        "--base-dir", type=click.Path(file_okay=False, path_type=Path), default=Path(), show_default="the current directory",
+        help="The run's directory.",
+    )(function)  # fmt: skip
+
+
+def out_dir(function: F) -> F:
+    return click.option(
+        "--out", type=click.Path(file_okay=False, path_type=Path), default=None,
+        help="Where logs and snapshots lie, if not in the run's directory.",
+    )(function)  # fmt: skip
+
+
+def as_json(function: F) -> F:
+    return click.option("--json", "json_", is_flag=True, help="One JSON document, for programs.")(function)
+
+
+def thresholds(function: F) -> F:
+    for name, options in reversed(THRESHOLDS):
+        function = click.option(name, default=None, **options)(function)
+    return function
+
+
+def settings_of(base: Path | None, config: Path | None, flags: Mapping[str, Any]) -> tuple[Settings, dict[str, str]]:
+    """Settings from flags (those not None), environment and files; a UsageError for what can't be used."""
+    try:
+        return load(base, {k: v for k, v in flags.items() if v is not None}, config, os.environ)
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from error

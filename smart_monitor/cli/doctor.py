@@ -1,0 +1,162 @@
+"""`smart-monitor doctor`: the troubleshooting of the guide, done by looking."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+
+from smart_monitor.cli._options import as_json, base_dir, out_dir, settings_of
+from smart_monitor.config import Settings
+
+
+class Check(NamedTuple):
+    """One thing looked at: `ok`, `note` (worth knowing) or `bad`, in a sentence, and the mend."""
+
+    state: str
+    what: str
+    fix: str = ""
+
+
+@click.command()
+@base_dir
+@out_dir
+@as_json
+def command(base_dir: Path, out: Path | None, json_: bool) -> None:
+    """Why is nothing detected? Is the monitor running, what does it read, do the values vary, how near was each
+    rule to firing, what is missing. Exits 1 if something is wrong.
+
+    \b
+    Example:
+      smart-monitor doctor --base-dir runs/llama-7b
+    """
+    settings, _ = settings_of(base_dir, None, {})
+    checks = list(examine(base_dir.absolute(), out, settings))
+    if json_:
+        click.echo(json.dumps([c._asdict() for c in checks], indent=2))
+    else:
+        for check in checks:
+            mark = {"ok": "ok  ", "note": "note", "bad": "BAD "}[check.state]
+            click.echo(f"{mark} {check.what}" + (f"\n       -> {check.fix}" if check.fix else ""))
+    sys.exit(1 if any(c.state == "bad" for c in checks) else 0)
+
+
+def examine(base: Path, out: Path | None, settings: Settings) -> Iterator[Check]:
+    """Everything worth looking at, from the monitor to the disk."""
+    from smart_monitor.daemon.place import Place
+    from smart_monitor.daemon.vitals import read_vitals
+
+    if not base.is_dir():
+        yield Check("bad", f"{base} is not there", "Give the run's directory with --base-dir; watch waits for it to appear.")
+        return
+    place = Place(base, out)
+    known = read_vitals(place)
+    yield from _monitor(place, known)
+    yield from _source(base, settings)
+    yield from _values(known, settings)
+    yield from _checkpoints(base, settings)
+    yield from _disk(place, settings)
+
+
+def _monitor(place: Any, known: dict[str, Any] | None) -> Iterator[Check]:
+    from smart_monitor.cli.status import judge
+    from smart_monitor.daemon.lock import holder_of
+
+    holder = holder_of(place.lock)
+    health, sentence = judge(holder is not None, known, time.time())
+    start = f"nohup smart-monitor watch --base-dir {place.base} &"
+    if health in ("watching", "starting"):
+        yield Check("ok", f"the monitor is running (process {holder.pid if holder else '?'}). {sentence}")
+    elif health == "blind":
+        yield Check("bad", f"the monitor is running but blind: {sentence}", "See what is read, below.")
+    else:
+        yield Check("bad", f"the monitor is not running. {sentence}", f"Start it: {start}")
+    if known is not None and known["trouble"]:
+        yield Check(
+            "bad", f"the monitor can't write its journal or events: {known['trouble']}", "Free disk space or mend permissions."
+        )
+    if known is not None and known["watchdog"] not in ("on", "off"):
+        yield Check("note", f"no file-system events ({known['watchdog']}); values are sampled every 0.5 s all the same")
+
+
+def _source(base: Path, settings: Settings) -> Iterator[Check]:
+    from smart_monitor.sources.status_json import StatusFile
+
+    source = StatusFile(base, base.name, int(settings.max_status_mb * 2**20))
+    seen = source.read({}, time.time(), time.monotonic())
+    if not seen.sight.ok or not (seen.records or seen.heartbeat):
+        why = seen.sight.why or "it could not be read whole just now"
+        yield Check("bad", f"nothing to read: {why}", f"The trainer must write {source.paths[0]} (or {source.paths[1]}).")
+        return
+    age = time.time() - os.stat(seen.sight.path).st_mtime
+    yield Check("ok" if age < 600 else "note", f"reads {seen.sight.path}, written {age:.0f} s ago")
+    for record in seen.records:
+        if record.kind == "record":
+            names = ", ".join(sorted(record.values)) or "no metric"
+            yield Check("ok" if "loss" in record.values else "note", f"at {record.by} {record.step} it gives {names}",
+                        "" if "loss" in record.values else "Without a loss most rules have nothing to judge.")  # fmt: skip
+        elif record.state:
+            yield Check("note", f"the trainer says it is {record.state}", "In this state values are not judged.")
+    for oddity in seen.oddities:
+        yield Check("note", oddity)
+
+
+def _values(known: dict[str, Any] | None, settings: Settings) -> Iterator[Check]:
+    near = known.get("near", []) if known else []
+    if not near:
+        yield Check("note", "no value has been judged yet")
+    for metric in near:
+        name, last = metric["metric"], metric["last"]
+        if metric["constant"]:
+            yield Check("note", f"{name} has been {last:g} for all of the last values: is training really varying?")
+        if metric["warming_up"]:
+            yield Check("note", f"{name}: {metric['values']} values so far, its noise is not known yet")
+        yield Check("ok", _distance(name, metric, settings))
+
+
+def _distance(name: str, metric: dict[str, Any], settings: Settings) -> str:
+    """How near the rule of this metric is to firing."""
+    mean, last = metric["mean"], metric["last"]
+    if isinstance(mean, str) or isinstance(last, str) or last is None:
+        return f"{name}: last {last}, mean {mean}"
+    noise = f", noise {100 * metric['noise']:.1f} %" if isinstance(metric["noise"], float) else ""
+    if name == "loss" and mean > 0:
+        limit = mean * (1 + settings.loss_spike_threshold)
+        return f"loss: last {last:.4g}, mean {mean:.4g}{noise}; loss_spike fires above {limit:.4g} ({100 * last / limit:.0f} % of it)"
+    if name.endswith("accuracy"):
+        return (
+            f"{name}: last {last:.1f}, mean {mean:.1f}; accuracy_drop fires below {mean - settings.accuracy_drop_threshold:.1f}"
+        )
+    return f"{name}: last {last:.4g}, mean {mean:.4g}{noise}"
+
+
+def _checkpoints(base: Path, settings: Settings) -> Iterator[Check]:
+    from smart_monitor.checkpoints.shelf import Shelf
+
+    shelf = Shelf(base, network_quiet=settings.network_quiet)
+    shelf.scan(time.time())
+    newest = shelf.newest(None, time.time())
+    if newest is None:
+        yield Check("note", "no complete checkpoint found; snapshots will hold metadata and status only",
+                    f"The trainer should save under {base / 'current_model'} or {base}.")  # fmt: skip
+    else:
+        yield Check("ok", f"newest complete checkpoint: {newest.path} ({newest.bytes / 2**20:.1f} MiB, {newest.complete_by})")
+    for sentence in shelf.incomplete(time.time())[:5]:
+        yield Check("note", sentence)
+
+
+def _disk(place: Any, settings: Settings) -> Iterator[Check]:
+    where = place.out if place.out.exists() else place.base
+    if not os.access(where, os.W_OK):
+        yield Check("bad", f"{where} is not writable for us", "Run the monitor as the trainer's user, or give --out.")
+    free = shutil.disk_usage(where).free / 2**30
+    need = settings.min_free_gb
+    yield Check("ok" if free > need else "bad", f"{free:.1f} GiB free in {where}; {need:g} GiB must stay free after a copy",
+                "" if free > need else "Free disk space, or lower min_free_gb.")  # fmt: skip

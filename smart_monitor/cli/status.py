@@ -1,0 +1,93 @@
+"""`smart-monitor status`: is a run watched, and what is seen."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from smart_monitor.cli._options import as_json, base_dir, out_dir
+
+STALE = 3.0
+"""Poll intervals (and 5 s) after which vitals are too old to speak for a live monitor."""
+
+
+@click.command()
+@base_dir
+@out_dir
+@as_json
+def command(base_dir: Path, out: Path | None, json_: bool) -> None:
+    """Is the run watched, what does the monitor see, what is open? Exits 1 if it is dead, blind or not there.
+
+    \b
+    Example:
+      smart-monitor status --base-dir runs/llama-7b
+    """
+    from smart_monitor.daemon.lock import holder_of
+    from smart_monitor.daemon.place import Place
+    from smart_monitor.daemon.vitals import read_vitals
+
+    place = Place(base_dir.absolute(), out)
+    holder, known = holder_of(place.lock), read_vitals(place)
+    health, sentence = judge(holder is not None, known, time.time())
+    if json_:
+        click.echo(json.dumps({"schema": 1, "health": health, "pid": holder.pid if holder else None, "vitals": known}, indent=2))
+    else:
+        click.echo(f"{place.base}: {health}. {sentence}")
+        for line in describe(holder.pid if holder else None, known, str(place.out)):
+            click.echo(line)
+    sys.exit(0 if health in ("watching", "starting") else 1)
+
+
+def judge(held: bool, known: dict[str, Any] | None, now: float) -> tuple[str, str]:
+    """One word for the health of the monitor, and a sentence."""
+    if not held:
+        if known is None:
+            return "none", "No monitor has watched this run."
+        return "dead", f"The monitor is not running; it was last alive {_ago(now - known['time'])} ago."
+    if known is None:
+        return "starting", "The monitor has just been started."
+    if now - known["time"] > STALE * known["poll_interval"] + 5:
+        return "dead", f"The monitor holds the run but has not moved for {_ago(now - known['time'])}."
+    if not known["sight"]["ok"]:
+        return "blind", known["sight"]["why"]
+    return "watching", f"Reads {known['sight']['path']}."
+
+
+def describe(pid: int | None, known: dict[str, Any] | None, out: str) -> list[str]:
+    """The rest, a line each."""
+    lines = [f"  monitor    process {pid}"] if pid else []
+    if known is None:
+        return lines
+    if known.get("step") is not None:
+        values = ", ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in list(known["values"].items())[:6])
+        age = _ago(time.time() - known["last_seen"]) + " ago" if known["last_seen"] else "before this start"
+        lines.append(f"  last seen  {known['by']} {known['step']} ({values}), {age}; {known['trainer'] or 'state unknown'}")
+        lines.append(
+            f"  records    {known['records']} judged, attempt {known['attempt']}, {known['unseen_steps']} steps known to be unseen"
+        )
+    warming = [n["metric"] for n in known.get("near", []) if n["warming_up"]]
+    if warming:
+        lines.append(f"  warming up {', '.join(warming)}: the noise is not known yet")
+    lines += [
+        f"  open       {i['severity']}: {' + '.join(i['kinds'])} since step {i['first_step']}"
+        for i in known.get("open_incidents", [])
+    ]
+    if known.get("findings"):
+        lines.append("  findings   " + ", ".join(f"{k} {n}" for k, n in known["findings"].items()))
+    lines += [f"  copying    {name}" for name in known["promised"]]
+    if known["trouble"]:
+        lines.append(f"  trouble    {known['trouble']}")
+    lines.append(f"  output     {out}")
+    return lines
+
+
+def _ago(seconds: float) -> str:
+    for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} seconds"

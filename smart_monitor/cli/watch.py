@@ -1,0 +1,62 @@
+"""`smart-monitor watch`: the daemon."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from smart_monitor.cli._options import out_dir, settings_of, thresholds
+from smart_monitor.config import ConfigError, Settings
+
+
+@click.command()
+@click.option(
+    "--base-dir",
+    "bases",
+    type=click.Path(file_okay=False, path_type=Path),
+    multiple=True,
+    help="A run's directory; repeatable.  [default: .]",
+)
+@out_dir
+@thresholds
+@click.option(
+    "--poll-interval", type=float, default=None, help="Seconds between scans; metrics are sampled at 0.5 s.  [default: 10]"
+)
+@click.option("--once", is_flag=True, help="Judge what stands there now, keep what is to be kept, and end.")
+@click.option("--dry-run", is_flag=True, help="Judge and tell, but keep and write nothing.")
+@click.option("--exit-when-done", is_flag=True, help="End when every run says that it completed or crashed.")
+def command(
+    bases: tuple[Path, ...], out: Path | None, config: Path | None, once: bool, dry_run: bool, exit_when_done: bool, **flags: Any
+) -> None:
+    """Watch training runs until told to stop (SIGTERM, SIGINT). SIGHUP reads the configuration again.
+
+    \b
+    Reads     BASE/status/training_status.json (or BASE/training_status.json)
+    Keeps     BASE/snapshots/anomaly_<time>_<reason>/
+    Logs      BASE/logs/smart_monitor_<date>.log and BASE/logs/events.jsonl
+
+    \b
+    Example:
+      nohup smart-monitor watch --base-dir runs/llama-7b --loss-spike-threshold 0.2 &
+    """
+    from smart_monitor.daemon.loop import Daemon
+
+    unique = list(dict.fromkeys(Path(b).absolute() for b in bases or (Path(),)))
+    if out is not None and len(unique) > 1:
+        raise click.UsageError("--out is for one run; give each run its own monitor, or leave --out away.")
+    for base in unique:
+        settings_of(base, config, flags)  # wrong settings end it here, with a sentence
+
+    def load(base: Path) -> Settings:
+        try:
+            return settings_of(base, config, flags)[0]
+        except click.UsageError as error:
+            raise ConfigError(error.message) from error
+
+    daemon = Daemon(
+        unique, load, out=out.absolute() if out else None, once=once, dry=dry_run, exit_when_done=exit_when_done
+    )  # fmt: skip
+    sys.exit(daemon.run())

@@ -1,0 +1,78 @@
+"""Where settings come from: flags, the environment, the daemon's file and the run's `smart_monitor.toml`."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from smart_monitor.config import KEYS, ConfigError, Settings, resolve
+
+RUN_FILE = "smart_monitor.toml"
+PREFIX = "SMART_MONITOR_"
+MAX_BYTES = 1 << 20
+
+
+def load(
+    run: Path | None, flags: Mapping[str, Any], config: Path | None, environment: Mapping[str, str]
+) -> tuple[Settings, dict[str, str]]:
+    """Settings and the origin of each: flag > SMART_MONITOR_* > `config` > RUN/smart_monitor.toml > default.
+
+    Raises ConfigError with one sentence for anything that can't be used.
+    """
+    layers: list[tuple[str, Mapping[str, Any]]] = []
+    if run is not None and (run / RUN_FILE).is_file():
+        layers.append((str(run / RUN_FILE), read(run / RUN_FILE)))
+    if config is not None:
+        layers.append((str(config), read(config)))
+    layers.append(("environment", from_environment(environment)))
+    layers.append(("command line", dict(flags)))
+    return resolve(layers)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The settings of a TOML file, tables [judging], [watching] and [keeping] flattened."""
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ConfigError(f"{path} is larger than a configuration can be")
+        document = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+    groups = {f.metadata["group"] for f in KEYS.values()}
+    flat: dict[str, Any] = {}
+    for key, value in document.items():
+        if key in groups and isinstance(value, dict):
+            flat |= value
+        else:
+            flat[key] = value
+    return flat
+
+
+def from_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Settings named SMART_MONITOR_<KEY>; an unknown one is left for `resolve` to refuse."""
+    return {k[len(PREFIX) :].lower(): v for k, v in environment.items() if k.startswith(PREFIX)}
+
+
+def example() -> str:
+    """A `smart_monitor.toml` with every setting at its default, commented out and explained."""
+    lines = ["# Smart Monitor: settings of this run. What is commented out is the default.", ""]
+    for group in dict.fromkeys(f.metadata["group"] for f in KEYS.values()):
+        lines.append(f"# {group}")
+        for name, setting in KEYS.items():
+            if setting.metadata["group"] == group:
+                lines += [f"# {setting.metadata['why']}", f"# {name} = {_toml(setting.default)}"]
+        lines.append("")
+    lines += ["# Thresholds by phase: the first phase whose until_step is not over holds.", "# [[phase]]", "# until_step = 5000"]
+    lines += ["# loss_spike_threshold = 0.5", ""]
+    return "\n".join(lines)
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return "[" + ", ".join(f'"{v}"' for v in value) + "]"
+    return f'"{value}"' if isinstance(value, str) else f"{value}"

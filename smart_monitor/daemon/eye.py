@@ -1,0 +1,66 @@
+"""The eye: a thread that reads one source of one run and does nothing else.
+
+The stat every 0.5 s is the truth; a wake only makes it come sooner. Because the reads happen here, a
+hung mount stops this thread and not the daemon, which notices that the last pass does not return.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from smart_monitor.sources import Cursor, Pass, Sight, Source
+
+SAMPLE = 0.5
+
+
+class Eye(threading.Thread):
+    """Looks at `source` from `cursor` on and delivers every pass that changed something."""
+
+    def __init__(self, source: Source, cursor: Cursor, deliver: Callable[[Eye, Pass], None]) -> None:
+        super().__init__(name=f"eye-{source.name}", daemon=True)
+        self.source = source
+        self.passes = 0
+        """Passes completed since the start."""
+        self.last_pass = time.monotonic()
+        """Monotonic seconds at which the last pass was completed."""
+        self.changes = 0
+        """Passes that found a change; compared with the number of wakes by who watches the watcher."""
+        self.wakes = 0
+        self._cursor = cursor
+        self._deliver = deliver
+        self._sight: Sight | None = None
+        self._woken = threading.Event()
+        self._closed = False
+
+    def wake(self) -> None:
+        """Look now. From any thread."""
+        self.wakes += 1
+        self._woken.set()
+
+    def close(self) -> None:
+        self._closed = True
+        self._woken.set()
+
+    def run(self) -> None:
+        while not self._closed:
+            self._woken.clear()
+            seen = self.look()
+            self._woken.wait(SAMPLE if seen.retry_in is None else min(seen.retry_in, SAMPLE))
+
+    def look(self) -> Pass:
+        """One pass, delivered if it changed anything."""
+        seen = self.source.read(self._cursor, time.time(), time.monotonic())
+        first = self._sight is None
+        moved = seen.cursor is not self._cursor
+        if moved:
+            self.changes += 1
+        self._cursor = seen.cursor
+        changed = seen.sight != self._sight
+        self._sight = seen.sight
+        self.passes += 1
+        self.last_pass = time.monotonic()
+        if (first or moved or changed or seen.records or seen.heartbeat or seen.oddities) and not self._closed:
+            self._deliver(self, seen)
+        return seen

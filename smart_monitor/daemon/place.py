@@ -1,0 +1,92 @@
+"""Where things of one run lie: the base directory, and our output beside or in it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from smart_monitor.checkpoints.shelf import Shelf
+
+HIDDEN = ".smart_monitor"
+
+
+class Place:
+    """Paths of one run. `out` None: decided by where the checkpoints lie."""
+
+    def __init__(self, base: Path, out: Path | None = None) -> None:
+        self.base = base
+        self.given = out
+        self.out = out or find_out(base)
+
+    @property
+    def logs(self) -> Path:
+        return self.out / "logs"
+
+    @property
+    def snapshots(self) -> Path:
+        return self.out / "snapshots"
+
+    @property
+    def hidden(self) -> Path:
+        return self.out / HIDDEN
+
+    @property
+    def journal(self) -> Path:
+        return self.hidden / "journal"
+
+    @property
+    def lock(self) -> Path:
+        return self.hidden / "lock"
+
+    @property
+    def state(self) -> Path:
+        return self.hidden / "state.json"
+
+    @property
+    def vitals(self) -> Path:
+        return self.hidden / "vitals.json"
+
+    def settle(self) -> None:
+        """Decide `out` anew (the run's directory may have appeared since) and make our directories. Raises OSError."""
+        self.out = self.given or find_out(self.base)
+        if self.given is None:
+            self.base.stat()  # the run's own directory is never made by us
+        self.hidden.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.logs.mkdir(exist_ok=True)
+        self.snapshots.mkdir(mode=0o700, exist_ok=True)
+
+
+def find_out(base: Path) -> Path:
+    """The run's directory, or its sibling BASE.monitor where checkpoints lie directly in the run's directory.
+
+    Trainers rotate, upload and delete what lies in theirs. Where we already wrote, we go on writing.
+    """
+    sibling = base.with_name(base.name + ".monitor") if base.name else base
+    if (sibling / HIDDEN).is_dir():
+        return sibling
+    if (base / HIDDEN).is_dir():
+        return base
+    return sibling if Shelf(base).in_base() else base
+
+
+def read_small(path: Path, limit: int = 1 << 26) -> bytes:
+    """The content of one of our own files, not following a link. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    with os.fdopen(fd, "rb") as file:
+        return file.read(limit)
+
+
+def write_atomically(path: Path, content: bytes, *, durable: bool) -> None:
+    """Replace one of our own files whole: 0600, a temporary name, then one rename. Raises OSError."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(content)
+            file.flush()
+            if durable:
+                os.fsync(fd)
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,71 @@
+"""Vitals: a small file, rewritten every poll interval, from which `status` and `doctor` speak."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from smart_monitor.daemon.place import Place, read_small, write_atomically
+from smart_monitor.model import SCHEMA, to_json
+
+if TYPE_CHECKING:
+    from smart_monitor.daemon.run import Run
+    from smart_monitor.judge import Judge
+
+
+def vitals(run: Run) -> dict[str, Any]:
+    """How a run and its monitor are, as plain JSON."""
+    judge = run.engine.judge()
+    return {
+        "schema": SCHEMA, "pid": os.getpid(), "time": time.time(), "run": run.name, "base": str(run.place.base),
+        "out": str(run.place.out), "sight": {"ok": run.sight.ok, "why": run.sight.why, "path": run.sight.path},
+        "trainer": run.word, "records": run.journal.records, "last_seen": run.last_seen, "unseen_steps": run.holes,
+        "copying": run.store.busy, "promised": [i.name for i in run.store.open],
+        "watchdog": "off" if run.wake is None else run.wake.trouble or "on", "trouble": run.journal.trouble or run.events.trouble,
+        "poll_interval": run.settings.poll_interval,
+    } | (_judged(judge) if judge is not None else {})  # fmt: skip
+
+
+def _judged(judge: Judge) -> dict[str, Any]:
+    return {
+        "attempt": judge.attempts.number, "step": judge.step, "by": judge.by, "total": judge.total, "values": dict(judge.previous),
+        "findings": dict(judge.counts), "open_incidents": [
+            {"severity": i["severity"], "kinds": i["kinds"], "first_step": i["first_step"]} for i in judge.incidents.open.values()
+        ],
+        "near": near(judge),
+    }  # fmt: skip
+
+
+def near(judge: Judge) -> list[dict[str, Any]]:
+    """For each judged metric: its level and noise, where its rule would fire, and how much it has varied."""
+    found = []
+    for metric, base in judge.baselines.items():
+        if not base.admitted:
+            continue
+        seen = list(base.seen)
+        found.append({
+            "metric": metric, "values": base.admitted, "warming_up": not base.mature, "level": base.level,
+            "mean": base.mean, "noise": base.noise, "last": seen[-1] if seen else None,
+            "constant": len(seen) >= 3 and min(seen) == max(seen),
+        })  # fmt: skip
+    return found
+
+
+def write_vitals(place: Place, document: Mapping[str, Any]) -> None:
+    """Replace the vitals; a full disk costs us nothing but their freshness."""
+    try:
+        write_atomically(place.vitals, to_json(document).encode() + b"\n", durable=False)
+    except OSError:
+        pass  # the log has said so already
+
+
+def read_vitals(place: Place) -> dict[str, Any] | None:
+    """The last vitals; None if there are none that can be read."""
+    try:
+        document = json.loads(read_small(place.vitals))
+    except (OSError, ValueError):
+        return None
+    return document if isinstance(document, dict) else None
