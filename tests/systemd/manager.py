@@ -83,7 +83,7 @@ class Manager:
         """Exit status and output of one shell command, inside."""
         assert self._shell.stdin is not None
         assert self._shell.stdout is not None
-        self._shell.stdin.write(f"{{ {command}\n}} 2>&1 </dev/null; echo; echo done-$?-\n".encode())
+        self._shell.stdin.write(f"{{ {command}\n}} 2>&1 </dev/null; status=$?; echo; echo done-$status-\n".encode())
         self._shell.stdin.flush()
         output, deadline = b"", time.monotonic() + seconds
         while not (output.endswith(b"-\n") and b"\ndone-" in output):
