@@ -16,6 +16,7 @@ from smart_monitor.daemon.eye import Eye
 from smart_monitor.daemon.lock import RunLock
 from smart_monitor.daemon.log import Log
 from smart_monitor.daemon.place import Place
+from smart_monitor.daemon.telling import Teller
 from smart_monitor.daemon.vitals import vitals, write_vitals
 from smart_monitor.daemon.wake import Wake
 from smart_monitor.engine import Engine
@@ -24,7 +25,6 @@ from smart_monitor.model import (
     HOST,
     OUTCOME,
     RECORD,
-    SCHEMA,
     STATE,
     TICK,
     Decision,
@@ -33,8 +33,6 @@ from smart_monitor.model import (
     Output,
     Record,
     finding_json,
-    incident_json,
-    iso,
 )
 from smart_monitor.registry import rule_classes
 from smart_monitor.snapshots.store import Choice, Intent, Store, StoreEvent
@@ -88,6 +86,7 @@ class Run:
         if trouble:
             self.log.warning(trouble)
         self.events = Events(place.logs)
+        self.teller = Teller(self.log, self.events)
         behind = self.journal.number > saved.number
         self.events.open(remember=behind)
         self.history = not self.journal.number and not self.judge_all and not self.met
@@ -169,6 +168,8 @@ class Run:
                 self.log.warning(oddity)
         if seen.heartbeat or seen.records:
             self._beat = time.monotonic()
+        if self.wake is not None:
+            self.wake.heard()
         historical = first and self.history
         new = [(i, r) for i, r in enumerate(seen.records) if not self._again(r)]
         records = [r for _, r in new if r.kind == RECORD]
@@ -255,57 +256,25 @@ class Run:
     def perform(self, outputs: Sequence[Output], raw: bytes | None) -> None:
         """Do what the engine says. Promises to keep come first: they must survive whatever follows."""
         for output in outputs:
-            if isinstance(output, Decision):
+            if isinstance(output, Decision) and not output.gated:
                 self._keep(output, raw)
         told = False
         for output in outputs:
             if isinstance(output, Finding):
-                told |= self._tell_finding(output)
+                told |= self.teller.finding(output)
             elif isinstance(output, IncidentEvent):
-                told |= self._tell_incident(output)
+                told |= self.teller.incident(output)
+            elif output.gated:
+                self.teller.gated(output)
+                if "best_model" in output.kinds and raw is not None:
+                    self._best_raw = (output.record, raw)  # the status of a best model, for when its gate opens
         if told:
             self.journal.sync()
             self.events.sync()
             self.save(durable=True)
 
-    def _tell_finding(self, finding: Finding) -> bool:
-        if not self.events.append(finding_json(finding)):
-            return False
-        if finding.historical:
-            return False
-        if finding.severity == "info":
-            self.log.info(f"{finding.reason}: {finding.message}")
-        else:
-            self.log.alert(f"{finding.reason} ({finding.severity}): {finding.message}. {finding.advice}")
-        return True
-
-    def _tell_incident(self, event: IncidentEvent) -> bool:
-        if not self.events.append(incident_json(event)):
-            return False
-        if event.state == "escalated" or (event.state == "opened" and event.historical and event.seq):
-            self.log.alert(f"Incident {event.state} ({event.severity}): {event.message}")
-        elif event.state == "resolved" and not event.historical:
-            self.log.info(f"Incident resolved: {event.message}")
-        return not event.historical
-
     def _keep(self, decision: Decision, raw: bytes | None) -> None:
-        event = {
-            "event": "snapshot",
-            "schema": SCHEMA,
-            "id": decision.id,
-            "state": "gated",
-            "name": "",
-            "reason": decision.reason,
-        }
-        now = time.time()
-        if decision.gated:
-            if "best_model" in decision.kinds and raw is not None:
-                self._best_raw = (decision.record, raw)
-            event |= {"step": decision.step, "bytes": 0, "seconds": 0.0, "time": iso(now), "why": decision.gated}
-            if self.events.append(event):
-                self.log.info(f"Snapshot {decision.reason} held back (gated): {decision.gated}")
-            return
-        if any(self.events.has(event | {"state": s}) for s in ("published", "failed", "lost")):
+        if self.teller.was_told(decision):
             return
         if self.dry:
             self.log.alert(f"Would keep a snapshot: {decision.reason}")
@@ -321,7 +290,7 @@ class Run:
             "findings": [finding_json(f) for f in decision.findings],
             "monitor": {"version": __version__, "config": _shown(self.settings)},
         }  # fmt: skip
-        self.store.begin(decision, facts, raw, now)
+        self.store.begin(decision, facts, raw, time.time())
 
     def _newer_checkpoint(self) -> bool:
         self.shelf.scan(time.time())
@@ -348,8 +317,7 @@ class Run:
 
     def pump(self) -> None:
         """Drive the store on and tell how its promises went."""
-        if self.store.open or self.store.busy:
-            self._told(self.store.pump(time.time(), self._choose))
+        self._told(self.store.pump(time.time(), self._choose))
 
     def _told(self, told: Sequence[StoreEvent]) -> None:
         for done in told:
@@ -364,25 +332,11 @@ class Run:
                 note=done.why,
                 ids={"decision": done.id},
             )
-            event = {
-                "event": "snapshot", "schema": SCHEMA, "id": done.id, "state": done.state, "name": done.name, "reason": done.reason,
-                "step": done.step, "bytes": done.bytes, "seconds": round(done.seconds, 3), "time": iso(time.time()),
-                "why": done.why, "missing": [dict(m) for m in done.missing],
-            }  # fmt: skip
-            if not self.events.append(event):
+            if not self.teller.outcome(done, self.place.snapshots):
                 continue
             self.journal.append(outcome)
-            self._log_outcome(done)
             self.perform(self.engine.feed(outcome), None)
             self.events.sync()
-
-    def _log_outcome(self, done: StoreEvent) -> None:
-        if done.state == "published":
-            size = f"{done.bytes / 2**20:.1f} MiB in {done.seconds:.1f} s"
-            lacking = f"; missing: {'; '.join(str(m.get('why', '')) for m in done.missing)}" if done.missing else ""
-            self.log.alert(f"Snapshot saved: {self.place.snapshots / done.name} ({size}){lacking}")
-        else:
-            self.log.error(f"Snapshot {done.reason or done.name} {done.state}: {done.why}")
 
     def _complain(self) -> None:
         """Say once when our own files can't be written, and once when they can again."""

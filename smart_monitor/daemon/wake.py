@@ -9,6 +9,7 @@ goes on without it.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -44,6 +45,7 @@ class Wake:
         self._watched: dict[tuple[str, int, int], Any] = {}
         self._replaced = 0
         self._seen = (0, 0)
+        self._looked = 0.0
         self.trouble = ""
         """Why there are no events; empty while there are."""
 
@@ -61,6 +63,12 @@ class Wake:
             return self._replace("died" if dead else "went deaf")
         self._watch()
         return ""
+
+    def heard(self) -> None:
+        """The eye found something: if no event said so, the directory may be new, and is watched from now on."""
+        if self._eye.wakes == self._seen[1] and self._replaced <= REPLACEMENTS and time.monotonic() - self._looked > 1.0:
+            self._looked = time.monotonic()
+            self._watch()
 
     def close(self) -> None:
         if self._observer is not None:
