@@ -11,7 +11,7 @@ from typing import Any
 
 from smart_monitor.config import Settings
 from smart_monitor.judge import Judge
-from smart_monitor.model import SCHEMA, Finding, Output, Record
+from smart_monitor.model import RECORD, SCHEMA, Finding, Output, Record
 from smart_monitor.rules import Rule
 
 
@@ -25,15 +25,26 @@ class Engine:
     def __init__(self, run: str, settings: Settings, rules: Mapping[str, type[Rule]]) -> None:
         self.run = run
         self.settings = settings
-        self._classes = {k: c for k, c in rules.items() if k not in settings.disabled_rules}
+        self._rules = rules
         self._ranks: dict[int, Judge] = {}
 
     def feed(self, record: Record) -> list[Output]:
         """Fold one journal line; what is to be done about it, in order."""
         judge = self._ranks.get(record.rank)
         if judge is None:
-            judge = self._ranks[record.rank] = Judge(self.run, record.rank, self.settings, self._classes)
-        return judge.feed(record)
+            judge = self._ranks[record.rank] = self._judge(record.rank)
+        if record.kind == RECORD:
+            return judge.feed(record)
+        outputs = judge.feed(record)
+        for rank in sorted(self._ranks):
+            if rank != record.rank:
+                outputs += self._ranks[rank].overhear(record)
+        return outputs
+
+    def _judge(self, rank: int) -> Judge:
+        return Judge(
+            self.run, rank, self.settings, {k: c for k, c in self._rules.items() if k not in self.settings.disabled_rules}
+        )
 
     def replay(self, records: Iterable[Record]) -> Iterable[Finding]:
         """Fold many lines, findings only."""
@@ -51,10 +62,12 @@ class Engine:
         return self._ranks
 
     def configure(self, settings: Settings) -> None:
-        """Go on with other settings (SIGHUP); what was learned stays."""
+        """Go on with other settings (SIGHUP), exactly as after a restart with them: what was learned stays."""
         self.settings = settings
-        for judge in self._ranks.values():
-            judge.configure(settings)
+        for rank, judge in list(self._ranks.items()):
+            heir = self._judge(rank)
+            heir.restore(judge.state())
+            self._ranks[rank] = heir
 
     def state(self) -> dict[str, Any]:
         return {"schema": SCHEMA, "run": self.run, "ranks": {str(rank): judge.state() for rank, judge in self._ranks.items()}}
@@ -65,7 +78,7 @@ class Engine:
             raise StateError(f"state has schema {state.get('schema')!r}, this version reads {SCHEMA}")
         try:
             for rank, saved in state["ranks"].items():
-                judge = Judge(self.run, int(rank), self.settings, self._classes)
+                judge = self._judge(int(rank))
                 judge.restore(saved)
                 self._ranks[int(rank)] = judge
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:

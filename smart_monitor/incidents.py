@@ -6,8 +6,8 @@ incident it had open and never opens it twice.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from smart_monitor.config import Settings
 from smart_monitor.model import RECORD, Decision, Finding, IncidentEvent, Record, Severity, event_id
@@ -17,11 +17,24 @@ LASTING = 15
 TRANSIENT = 3
 QUIET = {"loss": 5, "accuracy": 5}
 """Records without its condition after which an incident of that family is over; others at once."""
+KEPT = 24
+"""Findings an incident names at most, the newest."""
 RANK: dict[Severity, int] = {"info": 0, "warning": 1, "critical": 2}
 
 DEFAULT_STEPS = 500.0
 SHARE_OF_TOTAL = 0.05
 COARSE_RECORDS = 20.0
+
+
+class Conditions(NamedTuple):
+    """The kinds of rules, by how they stand at one journal line."""
+
+    holding: set[str]
+    """In an episode: true, or not yet false for long enough, or not asked since."""
+    now: set[str]
+    """True of this very line."""
+    asked: set[str]
+    """Asked on this line, or ended by it."""
 
 
 class Incidents:
@@ -31,26 +44,27 @@ class Incidents:
         self.open: dict[str, dict[str, Any]] = {}
 
     def fold(
-        self, record: Record, findings: Iterable[tuple[str, Finding]], holding: set[str], step: int | None
-    ) -> list[tuple[IncidentEvent, bool]]:
-        """One journal line: (event, is it an escalation because it lasts) in order.
+        self, record: Record, findings: Iterable[tuple[str, Finding]], conditions: Conditions, step: int | None
+    ) -> list[tuple[IncidentEvent, str]]:
+        """One journal line: (event, the family if it escalates because it lasts) in order.
 
-        `findings` come with their family; `holding` are the kinds whose condition is true now.
+        `findings` come with their family.
         """
-        events: list[tuple[IncidentEvent, bool]] = []
+        events: list[tuple[IncidentEvent, str]] = []
         if not record.historical:
-            events += [(self._announce(i, record), False) for i in self.open.values() if not i["announced"]]
+            events += [(self._announce(i, record), "") for i in self.open.values() if not i["announced"]]
         for family, finding in findings:
-            events.append((self._join(family, finding, record), False))
+            events.append((self._join(family, finding, record), ""))
         for family, incident in list(self.open.items()):
-            event = self._live(family, incident, holding, record, step)
+            event = self._live(family, incident, conditions, record, step)
             if event is not None:
-                events.append((event, event.state == "escalated"))
+                events.append((event, family if event.state == "escalated" else ""))
         return events
 
-    def close(self, why: str, record: Record) -> list[IncidentEvent]:
-        """Resolve what is open from outside: a new attempt began, the run ended."""
-        closing, self.open = list(self.open.values()), {}
+    def close(self, why: str, record: Record, but: Collection[str] = ()) -> list[IncidentEvent]:
+        """Resolve what is open from outside: a new attempt began, the run ended. What the kinds `but` hold open stays."""
+        closing = [i for i in self.open.values() if not any(kind in but for kind in i["kinds"])]
+        self.open = {family: i for family, i in self.open.items() if i not in closing}
         return [self._turn(incident, "resolved", why, record) for incident in closing]
 
     def _join(self, family: str, finding: Finding, record: Record) -> IncidentEvent:
@@ -68,16 +82,16 @@ class Incidents:
             incident["severity"] = finding.severity
         if finding.kind not in incident["kinds"]:
             incident["kinds"].append(finding.kind)
-        incident["findings"] = [*incident["findings"], finding.id][-64:]
+        incident["findings"] = [*incident["findings"], finding.id][-KEPT:]
         incident["last_step"], incident["quiet"] = finding.step, 0
         return self._turn(incident, "escalated" if worse else "updated", finding.message, record)
 
     def _live(
-        self, family: str, incident: dict[str, Any], holding: set[str], record: Record, step: int | None
+        self, family: str, incident: dict[str, Any], conditions: Conditions, record: Record, step: int | None
     ) -> IncidentEvent | None:
-        if not holding.isdisjoint(incident["kinds"]):
+        if not conditions.holding.isdisjoint(incident["kinds"]):
             incident["quiet"] = 0
-            if record.kind == RECORD:
+            if record.kind == RECORD and not conditions.now.isdisjoint(incident["kinds"]):
                 incident["held"] += 1
                 incident["last_step"] = step
             if family in QUIET and incident["held"] >= LASTING and not incident["lasting"]:
@@ -86,8 +100,8 @@ class Incidents:
                     incident["severity"] = "critical"
                     return self._turn(incident, "escalated", f"not recovered after {incident['held']} records", record)
             return None
-        if record.kind != RECORD and family in QUIET:
-            return None
+        if conditions.asked.isdisjoint(incident["kinds"]):
+            return None  # a record without the metric says nothing about it
         incident["quiet"] += 1
         if incident["quiet"] < QUIET.get(family, 1):
             return None
@@ -133,13 +147,13 @@ class Gates:
         since = records - last["records"] if by_records else step - last["step"]
         return "" if since >= need else f"{since} of {need:g} {unit} since the last {kind} snapshot"
 
-    def taken(self, decision: Decision, records: int) -> None:
-        """A snapshot of these kinds was decided; the gates count from it until it fails."""
+    def taken(self, decision: Decision, step: int | None, records: int) -> None:
+        """A snapshot of these kinds was decided now; the gates count from it unless it fails."""
         for kind in decision.kinds:
             before = self.last.get(kind)
             if before is not None:
                 before = {k: v for k, v in before.items() if k != "before"}
-            self.last[kind] = {"id": decision.id, "step": decision.step, "records": records, "before": before}
+            self.last[kind] = {"id": decision.id, "step": step, "records": records, "before": before}
 
     def failed(self, decision_id: str) -> None:
         """The snapshot was not published: its gates count from the one before again."""
@@ -149,6 +163,32 @@ class Gates:
                     del self.last[kind]
                 else:
                     self.last[kind] = last["before"] | {"before": None}
+
+
+def decision_of(found: Sequence[Finding], what: str, severity: Severity, facts: Mapping[str, Any], gated: str) -> Decision:
+    """The snapshot that findings of one record ask for; `what` tells it from others of that record."""
+    first = found[0]
+    onsets = [f.onset_step for f in found if f.onset_step is not None]
+    reasons = tuple(f.reason for f in found)
+    return Decision(
+        id=event_id(first.run, first.source, first.rank, first.attempt, first.record, what), run=first.run, rank=first.rank,
+        attempt=first.attempt, record=first.record, step=first.step, onset_step=min(onsets) if onsets else first.step,
+        reason="_".join(reasons), kinds=tuple(f.kind for f in found), triggers=reasons, severity=severity,
+        findings=tuple(found), facts=facts, gated=gated,
+    )  # fmt: skip
+
+
+def escalation_of(
+    event: IncidentEvent, family: str, where: tuple[str, int, int, int], step: int | None, facts: Mapping[str, Any]
+) -> Decision:
+    """Another snapshot because an incident lasts; `where` is (source, rank, attempt, record)."""
+    source, rank, attempt, record = where
+    reason = f"{event.kinds[0]}_not_recovered"
+    return Decision(
+        id=event_id(event.run, source, rank, attempt, record, f"escalation_{family}"), run=event.run, rank=rank, attempt=attempt,
+        record=record, step=step, onset_step=event.first_step, reason=reason, kinds=event.kinds, triggers=(reason,),
+        severity="critical", findings=(), facts=facts, only_if_newer=True,
+    )  # fmt: skip
 
 
 def gate_width(by: str, total: int | None, settings: Settings) -> tuple[float, str]:

@@ -2,35 +2,44 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import deque
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
 
+from smart_monitor.aliases import METRICS
 from smart_monitor.config import Settings
-from smart_monitor.incidents import Gates, Incidents, gate_width
+from smart_monitor.incidents import RANK, Conditions, Gates, Incidents, decision_of, escalation_of, gate_width
 from smart_monitor.model import (
     OUTCOME,
     RECORD,
     STATE,
     Decision,
     Finding,
-    IncidentEvent,
     Output,
     Record,
-    event_id,
     finding_state,
 )
 from smart_monitor.rules import Moment, Rule, Verdict
+from smart_monitor.rules._telling import finding_of
 from smart_monitor.stats.attempts import Attempts
 from smart_monitor.stats.baseline import SHAPES, Baseline
 
 ACCURACIES = ("accuracy", "eval_accuracy")
 FRACTION_LIMIT = 1.5
-EVALUATIONS = ("eval_loss", "eval_accuracy")
-WITNESSES = ("grad_norm", "learning_rate", "eval_loss", "accuracy")
 BEST = "best_model"
 ENDED = ("completed", "crashed")
+REMEMBERED = 64
+"""Values of the last record that are remembered; of a row with more only those of known meaning."""
+
+
+class Asked(NamedTuple):
+    """A rule as it is asked about one metric (or, with an empty one, about a line)."""
+
+    rule: Rule
+    key: str
+    judge: Callable[[Moment, str], Verdict | None]
 
 
 class Judge:
@@ -38,19 +47,20 @@ class Judge:
 
     def __init__(self, run: str, rank: int, settings: Settings, classes: Mapping[str, type[Rule]]) -> None:
         self.run, self.rank, self.settings = run, rank, settings
-        self.rules: dict[str, Rule] = {kind: cls() for kind, cls in classes.items()}
-        self.by_metric: dict[str, list[Rule]] = {}
-        self.by_line: dict[str, list[Rule]] = {}
-        for rule in self.rules.values():
-            for metric in rule.metrics:
-                self.by_metric.setdefault(metric, []).append(rule)
-            for line in rule.listens:
-                self.by_line.setdefault(line, []).append(rule)
-        # What the rules about rules says is judged last, when all others have been asked.
-        for rules in self.by_line.values():
-            rules.sort(key=lambda r: r.kind == "rule_failed")
+        self._phased = [settings.at(phase.until_step) for phase in settings.phases]
+        self.rules: dict[str, Rule] = {}
+        self.broken: list[tuple[str, str]] = []
+        """(rule, error) of rules that cannot be asked at all."""
+        self.by_metric: dict[str, list[Asked]] = {}
+        self.by_line: dict[str, list[Asked]] = {}
+        for kind, cls in classes.items():
+            self._install(kind, cls)
+        # An evaluation's loss before the loss, that before the others; the rule about rules after all.
+        self.by_metric = dict(sorted(self.by_metric.items(), key=lambda i: (i[0] not in ("eval_loss", "loss"), i[0])))
+        for asked in self.by_line.values():
+            asked.sort(key=lambda a: a.rule.kind == "rule_failed")
         self.attempts = Attempts()
-        self.baselines = {m: self._fresh(m) for m, rs in self.by_metric.items() if any(r.baselined for r in rs)}
+        self.baselines = {m: self._fresh(m) for m, asked in self.by_metric.items() if any(a.rule.baselined for a in asked)}
         self.incidents = Incidents()
         self.gates = Gates()
         self.episodes: dict[str, int] = {}
@@ -62,10 +72,26 @@ class Judge:
         self.pending: dict[str, Any] | None = None
         """A best model that a gate holds back: {"finding", "facts"}."""
         self.step: int | None = None
+        """The last step of training: evaluation may count otherwise."""
         self.by = "step"
         self.total: int | None = None
+        self.rate: float | None = None
+        """The last learning rate: rows of evaluation give none."""
         self.records = 0
         self.counts: dict[str, int] = {}
+
+    def _install(self, kind: str, cls: type[Rule]) -> None:
+        try:
+            rule = cls()
+            metrics, lines = tuple(rule.metrics), tuple(rule.listens)
+        except Exception as error:  # a plug-in's exception becomes a finding about us, never an outage
+            self.broken.append((kind, _words(error)))
+            return
+        self.rules[kind] = rule
+        for metric in metrics:
+            self.by_metric.setdefault(metric, []).append(Asked(rule, f"{kind} {metric}", rule.judge))
+        for line in lines:
+            self.by_line.setdefault(line, []).append(Asked(rule, f"{kind} ", rule.judge))
 
     def _fresh(self, metric: str) -> Baseline:
         return Baseline(guard=self.settings.noise_guard, window=self.settings.loss_window, **SHAPES.get(metric, {}))
@@ -74,63 +100,107 @@ class Judge:
 
     def feed(self, record: Record) -> list[Output]:
         """Fold one line; outputs in the order in which they are to be performed."""
-        if record.kind == OUTCOME and record.state == "failed":
-            self.gates.failed(record.ids.get("decision", ""))
+        if record.kind != RECORD:
+            return self._line(record)
         moment = self._moment(record)
-        outputs: list[Output] = []
-        if moment.restarted:
-            outputs += self._new_attempt(record)
-        findings, aside = self._ask(moment)
-        if record.kind == RECORD:
-            self._learn(moment, aside)
-        outputs += [f for f, _ in findings]
-        if record.kind == STATE and record.state in ENDED:
-            outputs += self.incidents.close(f"the run {record.state}", record)
+        outputs: list[Output] = self._new_attempt(record) if moment.restarted else []
+        findings = self._ask(moment)
+        if findings or self.incidents.open or self.pending is not None:
+            outputs += [f for f, _ in findings]
+            outputs += self._consequences(moment, findings)
+        return outputs
+
+    def _line(self, record: Record) -> list[Output]:
+        """A tick, a state or an outcome: nothing is learned from it, rules and gates may act on it."""
+        moment = Moment(record, self._in_force(self.step), {}, self.baselines)
+        moment.step, moment.attempt = self.step, self.attempts.number
+        findings = self._ask(moment)
+        outputs: list[Output] = [f for f, _ in findings]
+        outputs += self._hear(record, moment.fired)
         outputs += self._consequences(moment, findings)
         return outputs
 
+    def overhear(self, record: Record) -> list[Output]:
+        """What a line that is addressed to another rank means for this one: how snapshots went, that the run ended."""
+        outputs = self._hear(record)
+        if self.pending is not None and record.kind == STATE and not record.historical:
+            outputs += self._best(Moment(record, self._in_force(self.step), {}, self.baselines), new=False)
+        return outputs
+
+    def _hear(self, record: Record, fired: Iterable[str] = ()) -> list[Output]:
+        if record.kind == OUTCOME and record.state == "failed":
+            self.gates.failed(record.ids.get("decision", ""))
+        if record.kind == STATE and record.state in ENDED:
+            return list(self.incidents.close(f"the run {record.state}", record, tuple(fired)))
+        return []
+
+    def _in_force(self, step: int | None) -> Settings:
+        if self._phased and step is not None:
+            for phase, settings in zip(self.settings.phases, self._phased, strict=True):
+                if step <= phase.until_step:
+                    return settings
+        return self.settings
+
     def _moment(self, record: Record) -> Moment:
-        if record.kind != RECORD:
-            moment = Moment(record, self.settings, {}, self.baselines)
-            moment.step, moment.attempt = self.step, self.attempts.number
-            return moment
-        values = self._judged(record)
+        values, finite = self._judged(record)
         zero = values.get("loss") == 0.0 and not math.isfinite(values.get("grad_norm", math.nan))
         if zero:
             del values["loss"]
         previous = self.previous
-        evaluation = any(m in values and values[m] != previous.get(m) for m in EVALUATIONS)
-        training = "loss" in record.values or not evaluation
-        restarted = self.attempts.observe(record, training=training)
-        moment = Moment(record, self.settings.at(record.step), values, self.baselines)
-        moment.zero_loss, moment.evaluation, moment.restarted = zero, evaluation, restarted
-        moment.attempt = self.attempts.number
-        moment.previous = {} if restarted else previous
-        if record.step is None:
-            moment.step = self.step if record.by != "row" else record.index
-        self.step, self.by = moment.step, record.by
-        self.total = record.total or self.total
+        loss, accuracy = values.get("eval_loss"), values.get("eval_accuracy")
+        evaluation = (loss is not None and loss != previous.get("eval_loss")) or (
+            accuracy is not None and accuracy != previous.get("eval_accuracy")
+        )
+        attempts = self.attempts
+        training = attempts.asks(record)
+        restarted = attempts.observe(record, training=training)
+        step = record.step
+        if step is None:
+            step = record.index if record.by == "row" else self.step
+        if training:
+            self.step, self.by = step, record.by
+            if record.total:
+                self.total = record.total
         self.records += 1
+        moment = Moment(record, self._in_force(step) if self._phased else self.settings, values, self.baselines)
+        moment.step, moment.attempt, moment.restarted = step, attempts.number, restarted
+        moment.zero_loss, moment.evaluation, moment.finite = zero, evaluation, finite
+        if not restarted:
+            moment.previous = previous
+        if self.broken:
+            moment.failures.extend(self.broken)
         return moment
 
-    def _judged(self, record: Record) -> dict[str, float]:
-        values = dict(record.values)
+    def _judged(self, record: Record) -> tuple[dict[str, float], bool]:
+        """The values as rules see them, and whether all are finite."""
+        values, finite = dict(record.values), True
+        for value in values.values():
+            if value.__class__ is not float:
+                values = {name: _float(v) for name, v in values.items()}
+                finite = all(map(math.isfinite, values.values()))
+                break
+            if value - value != 0.0:
+                finite = False
         for metric in ACCURACIES:
-            value = values.get(metric)
-            if value is None:
-                continue
-            if not self.percent.get(metric) and value > FRACTION_LIMIT:
-                self.percent[metric] = True
-                # What was read as a fraction so far was none: that past is worth nothing.
-                if metric in self.baselines:
-                    self.baselines[metric] = self._fresh(metric)
-                for rule in self.by_metric.get(metric, ()):
-                    rule.memory.pop(metric, None)
-                if metric == "accuracy":
-                    self.histories["accuracy"].clear()
-            if not self.percent.get(metric):
-                values[metric] = value * 100.0
-        return values
+            if metric in values and not self.percent.get(metric):
+                if FRACTION_LIMIT < values[metric] < math.inf:
+                    self._as_percent(metric)
+                else:
+                    values[metric] *= 100.0
+        return values, finite
+
+    def _as_percent(self, metric: str) -> None:
+        """What was read as a fraction so far was none: that past is worth nothing."""
+        self.percent[metric] = True
+        if metric in self.baselines:
+            self.baselines[metric] = self._fresh(metric)
+        for asked in self.by_metric.get(metric, ()):
+            asked.rule.memory.pop(metric, None)
+            self.episodes.pop(asked.key, None)
+        if metric == "accuracy":
+            self.histories["accuracy"].clear()
+        if self.pending is not None and self.pending["finding"].metric == metric:
+            self.pending = None
 
     def _new_attempt(self, record: Record) -> list[Output]:
         self.baselines = {m: b.successor() for m, b in self.baselines.items()}
@@ -139,180 +209,169 @@ class Judge:
                 rule.memory = {}
         self.episodes.clear()
         self.gates = Gates()
-        self.previous, self.pending = {}, None
+        self.previous = {}
         self.records = 1
         for history in self.histories.values():
             history.clear()
         return list(self.incidents.close("a new attempt began", record))
 
-    def _ask(self, moment: Moment) -> tuple[list[tuple[Finding, Rule]], set[str]]:
+    def _ask(self, moment: Moment) -> list[tuple[Finding, Rule]]:
+        """Ask every rule that the line concerns, then let the baselines learn from it."""
+        values, findings = moment.values, list[tuple[Finding, Rule]]()
         moment.baselines, moment.history = self.baselines, self.histories["place"]
-        findings: list[tuple[Finding, Rule]] = []
-        aside: set[str] = set()
-        if moment.record.kind == RECORD:
-            by_metric = self.by_metric
-            for metric in moment.values:
-                for rule in by_metric.get(metric, ()):
-                    if self._put(rule, moment, metric, findings) and rule.sets_aside:
-                        aside.add(metric)
-        for rule in self.by_line.get(moment.record.kind, ()):
-            self._put(rule, moment, "", findings)
-        return findings, aside
+        for key in list(self.episodes):
+            if moment.record.kind in self.rules[key.split(" ", 1)[0]].ended_by:
+                del self.episodes[key]
+        if moment.record.kind != RECORD:
+            self._put(self.by_line.get(moment.record.kind, ()), moment, "", findings)
+            return findings
+        aside = ""
+        for metric, asked in self.by_metric.items():
+            if metric in values and self._put(asked, moment, metric, findings):
+                aside += f" {metric} "
+        self._put(self.by_line.get(RECORD, ()), moment, "", findings)
+        for metric, baseline in self.baselines.items():
+            if metric in values:
+                baseline.observe(values[metric], flagged=bool(aside) and f" {metric} " in aside)
+        self._remember(moment)
+        return findings
 
-    def _put(self, rule: Rule, moment: Moment, metric: str, findings: list[tuple[Finding, Rule]]) -> bool:
-        """Ask one rule; a first true answer becomes a finding. Is its condition true?"""
-        try:
-            verdict = rule.judge(moment, metric)
-        except Exception as error:  # a plug-in's exception becomes a finding about us, never an outage
-            moment.failures.append((rule.kind, f"{type(error).__name__}: {error}"[:300]))
-            return False
-        if verdict is None and not self.episodes:
-            return False
-        key = f"{rule.kind} {metric}"
-        if verdict is None:
+    def _remember(self, moment: Moment) -> None:
+        values, histories = moment.values, self.histories
+        if "loss" in values:
+            histories["loss"].append(values["loss"])
+            histories["place"].append((moment.record.index, moment.step))
+        if "accuracy" in values:
+            histories["accuracy"].append(values["accuracy"])
+        self.rate = values.get("learning_rate", self.rate)
+        self.previous = values if len(values) <= REMEMBERED else {k: v for k, v in values.items() if k in METRICS}
+
+    def _put(self, group: Iterable[Asked], moment: Moment, metric: str, findings: list[tuple[Finding, Rule]]) -> bool:
+        """Ask a group of rules; a first true answer becomes a finding. Is the value to be set aside?"""
+        aside = False
+        for rule, key, judge in group:
+            try:
+                verdict = judge(moment, metric)
+                if verdict is not None:
+                    self._fire(rule, key, moment, verdict, findings)
+                    aside |= rule.sets_aside
+                    continue
+            except Exception as error:  # a plug-in's exception becomes a finding about us, never an outage
+                moment.failures.append((rule.kind, _words(error)))
+                continue
             if key in self.episodes:
                 self.episodes[key] += 1
                 if self.episodes[key] >= rule.rearm:
                     del self.episodes[key]
-            return False
-        if key not in self.episodes:
-            findings.append((self._finding(rule, moment, verdict), rule))
+        return aside
+
+    def _fire(self, rule: Rule, key: str, moment: Moment, verdict: Verdict, findings: list[tuple[Finding, Rule]]) -> None:
+        if key not in self.episodes or verdict.anew:
+            findings.append((finding_of(rule, moment, verdict, self.run, self.rank), rule))
             self.counts[rule.kind] = self.counts.get(rule.kind, 0) + 1
+        moment.fired.append(rule.kind)
         if rule.rearm and rule.kind != BEST:
             self.episodes[key] = 0
-        return True
-
-    def _learn(self, moment: Moment, aside: set[str]) -> None:
-        values, record = moment.values, moment.record
-        for metric, baseline in self.baselines.items():
-            value = values.get(metric)
-            if value is not None:
-                baseline.observe(value, flagged=metric in aside)
-        loss = values.get("loss")
-        if loss is not None:
-            self.histories["loss"].append(loss)
-            self.histories["place"].append((record.index, moment.step))
-        if "accuracy" in values:
-            self.histories["accuracy"].append(values["accuracy"])
-        self.previous = values
 
     # -- consequences -----------------------------------------------------------------------------
-
-    def _finding(self, rule: Rule, moment: Moment, verdict: Verdict) -> Finding:
-        record, values = moment.record, moment.values
-        evidence = {w: values[w] for w in WITNESSES if w in values and w != verdict.metric} | dict(verdict.evidence)
-        base = moment.baselines.get(verdict.metric)
-        if base is not None and base.admitted:
-            evidence |= {"level": base.level, "noise": base.noise, "values": base.admitted}
-        score = verdict.score
-        return Finding(
-            run=self.run, source=record.source, rank=self.rank, attempt=moment.attempt, record=record.index, step=moment.step,
-            onset_record=record.index if verdict.onset_record is None else verdict.onset_record,
-            onset_step=moment.step if verdict.onset_record is None else verdict.onset_step,
-            time=record.time if record.time is not None else record.seen,
-            kind=rule.kind, severity=verdict.severity or rule.severity, metric=verdict.metric, value=verdict.value,
-            baseline=verdict.baseline, threshold=verdict.threshold,
-            score=score if score is not None and math.isfinite(score) else None,
-            reason=f"{rule.kind}_{verdict.number}" if verdict.number else rule.kind, strategy=verdict.strategy,
-            message=verdict.message, advice=verdict.advice, evidence=evidence, historical=record.historical,
-        )  # fmt: skip
 
     def _consequences(self, moment: Moment, findings: list[tuple[Finding, Rule]]) -> list[Output]:
         record = moment.record
         outputs: list[Output] = []
         troubles = [(r.family, f) for f, r in findings if r.family and f.severity != "info"]
         if troubles or self.incidents.open:
-            holding = {key.split(" ", 1)[0] for key in self.episodes}
-            for event, lasting in self.incidents.fold(record, troubles, holding, moment.step):
+            for event, lasting in self.incidents.fold(record, troubles, self._conditions(moment), moment.step):
                 outputs.append(event)
                 if lasting and not record.historical:
-                    outputs.append(self._escalation(event, moment))
+                    where = (record.source, self.rank, moment.attempt, record.index)
+                    outputs.append(escalation_of(event, lasting, where, moment.step, self._facts(moment)))
         if record.historical:
             return outputs
         kept = [f for f, r in findings if r.snapshot and r.kind != BEST]
         if kept:
+            kept.sort(key=lambda f: -RANK[f.severity])
             outputs.append(self._decide(moment, kept, "snapshot"))
-        for finding, rule in findings:
-            if rule.kind == BEST:
-                self.pending = {"finding": finding, "facts": self._facts(moment)}
+        best = [f for f, r in findings if r.kind == BEST]
+        if best:
+            self.pending = {"finding": best[-1], "facts": self._facts(moment)}
         if self.pending is not None:
-            outputs += self._best(moment, new=any(r.kind == BEST for _, r in findings))
+            outputs += self._best(moment, new=bool(best))
         return outputs
+
+    def _conditions(self, moment: Moment) -> Conditions:
+        line, values = moment.record.kind, moment.values
+        holding = {key.split(" ", 1)[0] for key in self.episodes}
+        asked = {a.rule.kind for a in self.by_line.get(line, ())} | {k for k, r in self.rules.items() if line in r.ended_by}
+        asked.update(a.rule.kind for metric in values for a in self.by_metric.get(metric, ()))
+        return Conditions(holding, set(moment.fired), asked)
 
     def _best(self, moment: Moment, *, new: bool) -> list[Output]:
         """The best model that waits for its gate: taken when it opens or the run ends."""
         assert self.pending is not None
-        finding: Finding = self.pending["finding"]
-        decision = self._decide(moment, [finding], BEST, self.pending["facts"])
+        decision = self._decide(moment, [self.pending["finding"]], BEST, self.pending["facts"])
         if not decision.gated:
             self.pending = None
             return [decision]
         return [decision] if new else []
 
     def _decide(self, moment: Moment, found: list[Finding], what: str, facts: Mapping[str, Any] | None = None) -> Decision:
-        record, first = moment.record, found[0]
-        severity = "critical" if any(f.severity == "critical" for f in found) else first.severity
-        reasons = [f.reason for f in found]
-        gated = ""
+        record, gated = moment.record, ""
+        severity = found[0].severity  # the worst comes first
         # A run that ended or hangs will open no gate any more.
         ended = (record.kind == STATE and record.state in ENDED) or "stall " in self.episodes
         if severity != "critical" and not ended:
             need, unit = gate_width(self.by, self.total, moment.settings)
-            shut = [self.gates.closed(f.kind, moment.step, self.records, need, unit) for f in found]
+            shut = [self.gates.closed(f.kind, self.step, self.records, need, unit) for f in found]
             gated = "; ".join(shut) if all(shut) else ""
-        onsets = [f.onset_step for f in found if f.onset_step is not None]
-        decision = Decision(
-            id=event_id(self.run, first.source, self.rank, first.attempt, first.record, what), run=self.run, rank=self.rank,
-            attempt=first.attempt, record=first.record, step=first.step, onset_step=min(onsets) if onsets else first.step,
-            reason="_".join(reasons), kinds=tuple(f.kind for f in found), triggers=tuple(reasons), severity=severity,
-            findings=tuple(found), facts=facts or self._facts(moment), gated=gated,
-        )  # fmt: skip
+        decision = decision_of(found, what, severity, facts or self._facts(moment), gated)
         if not gated:
-            self.gates.taken(decision, self.records)
+            self.gates.taken(decision, self.step, self.records)
         return decision
 
-    def _escalation(self, event: IncidentEvent, moment: Moment) -> Decision:
-        reason = f"{event.kinds[0]}_not_recovered"
-        return Decision(
-            id=event_id(self.run, moment.record.source, self.rank, moment.attempt, moment.record.index, "escalation"), run=self.run,
-            rank=self.rank, attempt=moment.attempt, record=moment.record.index, step=moment.step, onset_step=event.first_step,
-            reason=reason, kinds=event.kinds, triggers=(reason,), severity="critical", findings=(), facts=self._facts(moment),
-            only_if_newer=True,
-        )  # fmt: skip
-
     def _facts(self, moment: Moment) -> dict[str, Any]:
-        """The judged figures for metadata.json, as they stood at this record."""
-        values = moment.values or self.previous
+        """The judged figures for metadata.json, as they stood at this record.
+
+        What a row of evaluation does not give (loss, rate) is what was last known of it.
+        """
+        losses, accuracies = list(self.histories["loss"]), list(self.histories["accuracy"])
+        loss = None if "loss" in moment.record.nulls else losses[-1] if losses else None
         best = self.rules[BEST].memory.get("loss") if BEST in self.rules else None
         return {
-            "loss": 0.0 if moment.zero_loss else values.get("loss"), "accuracy": values.get("accuracy"),
-            "learning_rate": values.get("learning_rate"),
-            "loss_history": list(self.histories["loss"]), "accuracy_history": list(self.histories["accuracy"]),
+            "loss": 0.0 if moment.zero_loss else loss, "accuracy": accuracies[-1] if accuracies else None,
+            "learning_rate": self.rate, "loss_history": losses, "accuracy_history": accuracies,
             "best_loss": best["best"] if best else None, "best_loss_step": best["step"] if best else None,
         }  # fmt: skip
 
-    # -- settings and state -----------------------------------------------------------------------
-
-    def configure(self, settings: Settings) -> None:
-        self.settings = settings
-        for baseline in self.baselines.values():
-            baseline.guard = settings.noise_guard
-            half, window = max(settings.loss_window // 2, 3), max(settings.loss_window, 2)
-            baseline.short, baseline.seen = deque(baseline.short, half), deque(baseline.seen, window)
-        self.histories = {m: deque(h, settings.loss_window) for m, h in self.histories.items()}
+    # -- state ------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
+        """Everything remembered, as plain JSON that shares nothing with the judge."""
         pending = self.pending
-        return {
+        found = {
             "attempts": self.attempts.state(), "baselines": {m: b.state() for m, b in self.baselines.items()},
-            "rules": {k: r.memory for k, r in self.rules.items() if r.memory}, "incidents": self.incidents.open,
+            "rules": self._memories(), "incidents": self.incidents.open,
             "gates": self.gates.last, "episodes": self.episodes, "percent": self.percent, "previous": self.previous,
             "histories": {m: list(h) for m, h in self.histories.items()},
             "pending": pending and {"finding": finding_state(pending["finding"]), "facts": pending["facts"]},
-            "step": self.step, "by": self.by, "total": self.total, "records": self.records, "counts": self.counts,
+            "step": self.step, "by": self.by, "total": self.total, "rate": self.rate, "records": self.records,
+            "counts": self.counts,
         }  # fmt: skip
+        return json.loads(json.dumps(found))  # type: ignore[no-any-return]
+
+    def _memories(self) -> dict[str, Any]:
+        found = {}
+        for kind, rule in self.rules.items():
+            try:
+                if rule.memory:
+                    json.dumps(rule.memory)
+                    found[kind] = rule.memory
+            except (TypeError, ValueError, RecursionError):
+                self.broken = [(k, e) for k, e in self.broken if k != kind] + [(kind, "its memory is not plain JSON")]
+        return found
 
     def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state()`, as far as these settings and rules have a use for it."""
+        state = json.loads(json.dumps(state))
         self.attempts.restore(state["attempts"])
         for metric, saved in state["baselines"].items():
             if metric in self.baselines:
@@ -320,11 +379,23 @@ class Judge:
         for kind, memory in state["rules"].items():
             if kind in self.rules:
                 self.rules[kind].memory = memory
-        self.incidents.open, self.gates.last = dict(state["incidents"]), dict(state["gates"])
-        self.episodes, self.percent = dict(state["episodes"]), dict(state["percent"])
-        self.previous, self.counts = dict(state["previous"]), dict(state["counts"])
+        self.incidents.open, self.gates.last = state["incidents"], state["gates"]
+        self.episodes = {key: n for key, n in state["episodes"].items() if key.split(" ", 1)[0] in self.rules}
+        self.percent, self.previous, self.counts = state["percent"], state["previous"], state["counts"]
         for name, values in state["histories"].items():
             self.histories[name].extend(tuple(v) if isinstance(v, list) else v for v in values)
         pending = state["pending"]
         self.pending = pending and {"finding": Finding(**pending["finding"]), "facts": pending["facts"]}
-        self.step, self.by, self.total, self.records = state["step"], state["by"], state["total"], state["records"]
+        self.step, self.by, self.total, self.rate = state["step"], state["by"], state["total"], state["rate"]
+        self.records = state["records"]
+
+
+def _float(value: Any) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:300]

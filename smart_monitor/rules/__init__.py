@@ -11,6 +11,7 @@ headings are fixed: What it watches, Why it matters, Formula, Judges from, What 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -38,6 +39,8 @@ class Verdict:
     """Where it differs from the rule's own."""
     onset_record: int | None = None
     onset_step: int | None = None
+    anew: bool = False
+    """Something else broke: a finding, though the condition was true before."""
     evidence: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -49,8 +52,8 @@ class Moment:
     """
 
     __slots__ = (
-        "attempt", "baselines", "evaluation", "failures", "history", "previous", "record", "restarted", "settings", "step",
-        "values", "zero_loss",
+        "attempt", "baselines", "evaluation", "failures", "finite", "fired", "history", "previous",
+        "record", "restarted", "settings", "step", "values", "zero_loss",
     )  # fmt: skip
 
     def __init__(self, record: Record, settings: Settings, values: dict[str, float], baselines: dict[str, Baseline]) -> None:
@@ -65,10 +68,14 @@ class Moment:
         self.evaluation = False
         """The row reports an evaluation (an eval_ metric that changed)."""
         self.zero_loss = False
+        self.finite = True
+        """Is every value a finite number?"""
         self.previous: Mapping[str, float] = {}
         """The judged values of the record before, in the same attempt."""
         self.history: Sequence[tuple[int, int | None]] = ()
         """(record, step) of the last loss-window of records that carried a loss."""
+        self.fired: list[str] = []
+        """Kinds whose condition is true of this record."""
         self.failures: list[tuple[str, str]] = []
         """(rule, error) of rules that failed on this record."""
 
@@ -93,6 +100,8 @@ class Rule:
     """Asked once for each of these that a record carries; empty: see `listens`."""
     listens: ClassVar[tuple[str, ...]] = ()
     """Kinds of journal line it is asked about besides (record, tick, state, outcome), metric ''."""
+    ended_by: ClassVar[tuple[str, ...]] = ()
+    """Kinds of journal line that end its condition without its being asked."""
     baselined: ClassVar[bool] = True
     """Does it judge its metrics against their baselines?"""
     sets_aside: ClassVar[bool] = False
@@ -111,5 +120,5 @@ class Rule:
 
 
 def percent(value: float) -> str:
-    """One decimal, or three significant digits where that would be absurdly long."""
-    return f"{value:.1f}" if abs(value) < 1e6 else f"{value:.3g}"
+    """One decimal, or three significant digits where that would be absurdly long; always a number."""
+    return f"{value:.1f}" if abs(value) < 1e6 else f"{max(min(value, sys.float_info.max), -sys.float_info.max):.3g}"

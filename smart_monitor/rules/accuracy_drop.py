@@ -1,4 +1,4 @@
-from smart_monitor.rules import Moment, Rule, Verdict
+from smart_monitor.rules import Moment, Rule, Verdict, percent
 
 
 class AccuracyDrop(Rule):
@@ -27,7 +27,7 @@ class AccuracyDrop(Rule):
     def judge(self, moment: Moment, metric: str) -> Verdict | None:
         accuracy = moment.values[metric]
         base = moment.baselines[metric]
-        if base.admitted < 3:
+        if base.admitted < 3 or accuracy - accuracy != 0:
             return None
         mean = base.mean
         limit = mean - moment.settings.accuracy_drop_threshold
@@ -35,9 +35,9 @@ class AccuracyDrop(Rule):
             return None
         drop = mean - accuracy
         return Verdict(
-            message=f"{metric} {accuracy:.1f} at {moment.where} is {drop:.1f} points below the mean of its last "
-            f"{len(base.short)} values ({mean:.1f})",
+            message=f"{metric} {percent(accuracy)} at {moment.where} is {percent(drop)} points below the mean of its last "
+            f"{len(base.short)} values ({percent(mean)})",
             advice="Compare with the best model's snapshot; if the loss got worse too, resume from it.",
             metric=metric, value=accuracy, baseline=mean, threshold=limit, score=base.score(accuracy),
-            number=f"{drop:.1f}pct", strategy="drop",
+            number=f"{percent(drop)}pct", strategy="drop",
         )  # fmt: skip

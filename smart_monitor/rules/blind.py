@@ -19,10 +19,11 @@ class Blind(Rule):
 
     severity = "warning"
     family = "sight"
-    listens = (RECORD, TICK)
+    listens = (TICK,)
+    ended_by = (RECORD,)
 
     def judge(self, moment: Moment, metric: str) -> Verdict | None:
-        seconds = moment.record.values.get("blind", 0.0) if moment.record.kind == TICK else 0.0
+        seconds = moment.record.values.get("blind", 0.0)
         if seconds < moment.settings.blind_after:
             return None
         return Verdict(

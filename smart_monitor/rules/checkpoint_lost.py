@@ -1,4 +1,4 @@
-from smart_monitor.model import OUTCOME, RECORD
+from smart_monitor.model import OUTCOME
 from smart_monitor.rules import Moment, Rule, Verdict
 
 
@@ -17,11 +17,11 @@ class CheckpointLost(Rule):
     """
 
     severity = "warning"
-    listens = (OUTCOME, RECORD)
+    listens = (OUTCOME,)
     rearm = 0
 
     def judge(self, moment: Moment, metric: str) -> Verdict | None:
-        if moment.record.kind != OUTCOME or moment.record.state != "lost":
+        if moment.record.state != "lost":
             return None
         return Verdict(
             message=f"checkpoint lost: {moment.record.note}",

@@ -1,4 +1,4 @@
-from itertools import pairwise
+from operator import lt
 
 from smart_monitor.rules import Moment, Rule, Verdict
 
@@ -19,8 +19,8 @@ class Divergence(Rule):
     compute.
 
     Formula: either at least `divergence_rising` (80 %) of neighbouring pairs in the last `loss_window`
-    finite values rise, and the window as a whole rises by more than 5 noises (any rise, without the
-    guard); or the median of the last 15 admitted values has stood more than 25 %, and 3 noises, above
+    finite values rise, and the window as a whole rises by more than 5 noises as they were
+    before it (any rise, without the guard); or the median of the last 15 admitted values has stood more than 25 %, and 3 noises, above
     the lowest such median for 15 records (a level rule: gradual ramps come in noisy steps).
 
     Judges from: a full window; the level rule from 30 values. Not on losses that take both signs.
@@ -42,13 +42,13 @@ class Divergence(Rule):
         loss = moment.values[metric]
         base = moment.baselines[metric]
         need = moment.settings.loss_window - 1
-        if len(base.seen) < need or loss != loss or not loss > base.seen[-need]:
+        if len(base.seen) < need or loss - loss != 0 or not loss > base.seen[-need]:
             return None
         window = [*list(base.seen)[-need:], loss]
-        rises = sum(b > a for a, b in pairwise(window))
+        rises = sum(map(lt, window, window[1:]))
         if rises < moment.settings.divergence_rising * need - EPSILON:
             return None
-        if base.guard and not self._beyond_noise(base.mature, (loss - window[0]) / (base.unit or 1.0), base.noise):
+        if base.guard and not self._beyond_noise(base.mature, (loss - window[0]) / (base.unit or 1.0), base.noises[-need]):
             return None
         onset = moment.history[-need] if len(moment.history) >= need else (moment.record.index, moment.step)
         return Verdict(
@@ -70,15 +70,16 @@ class Divergence(Rule):
         if not base.guard or base.negative or len(base.recent) < LEVEL_RECORDS:
             return None
         memory, level = self.memory, base.level
-        if level < memory.get("best", float("inf")):
-            memory["best"] = level
-        best = memory["best"]
-        if level > best * (1 + LEVEL_RISE) and level > best * (1 + LEVEL_GUARD * base.noise):
-            if not memory.get("above"):
-                memory["onset"] = [moment.record.index, moment.step]
-            memory["above"] = memory.get("above", 0) + 1
-        else:
+        best = memory.get("best")
+        if best is None or level <= best:
+            memory["best"], memory["above"] = level, 0
+            return None
+        if not level > best * (1 + max(LEVEL_RISE, LEVEL_GUARD * base.noise)):
             memory["above"] = 0
+            return None
+        if not memory["above"]:
+            memory["onset"] = [moment.record.index, moment.step]
+        memory["above"] += 1
         if memory["above"] < LEVEL_RECORDS:
             return None
         loss = moment.values[metric]

@@ -31,7 +31,7 @@ class LossSpike(Rule):
     def judge(self, moment: Moment, metric: str) -> Verdict | None:
         loss = moment.values[metric]
         base = moment.baselines[metric]
-        if not base.admitted:
+        if not base.admitted or loss - loss != 0:  # what is not finite is the business of `nan`
             return None
         mean, threshold = base.mean, moment.settings.loss_spike_threshold
         limit = mean * (1 + threshold)
@@ -46,7 +46,7 @@ class LossSpike(Rule):
             above = f"{percent((loss / mean - 1) * 100)} % above the mean of its last {len(base.short)} values ({mean:.4g})"
         else:
             score = base.score(loss)
-            if base.admitted < 3 or not score >= 2 * base.times:
+            if base.admitted < 3 or not score >= 2 * base.times or not base.stands_out(loss):
                 return None
             number, strategy, limit = f"z{percent(score)}", "noise", base.level + 2 * base.times * base.unit * base.noise
             above = f"far above its level {base.level:.4g}"
@@ -54,6 +54,6 @@ class LossSpike(Rule):
         sure = f"{score:.1f} times the run's own noise" if base.mature else "a young run: its noise is not known yet"
         return Verdict(
             message=f"loss {loss:.4g} at {moment.where} is {above}; {sure}",
-            advice="Check the learning rate and the data of this step; if the loss does not return, resume from a checkpoint before it.",
+            advice="Check the learning rate and this step's data; if the loss stays up, resume from a checkpoint before it.",
             metric=metric, value=loss, baseline=mean, threshold=limit, score=score, number=number, strategy=strategy,
         )  # fmt: skip

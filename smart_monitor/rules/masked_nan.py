@@ -36,10 +36,10 @@ class MaskedNan(Rule):
             return self._still(moment) if memory.get("out") else None
         zero = moment.zero_loss or values.get("loss") == 0.0
         norm = values.get("grad_norm")
-        since = memory["since"] = memory.get("since", LATELY + 1) + 1
-        if norm is not None:
-            memory["since"] = 0
-        if not zero or (moment.evaluation and norm is None) or (norm is not None and math.isfinite(norm)):
+        if zero and moment.evaluation and norm is None:
+            return self._still(moment) if memory.get("out") else None
+        since = memory["since"] = 0 if norm is not None else min(memory.get("since", LATELY), LATELY) + 1
+        if not zero or (norm is not None and math.isfinite(norm)):
             memory["out"] = memory["zeros"] = 0
             return None
         if norm is not None or since <= LATELY:
@@ -50,7 +50,7 @@ class MaskedNan(Rule):
         if memory["zeros"] < REPEATS:
             return None
         return Verdict(
-            message=f"loss is exactly 0.0 for the third step in a row at {moment.where}; the source gives no gradient norm to tell why",
+            message=f"loss is exactly 0.0 for the third step in a row at {moment.where}, and no gradient norm says why",
             advice="Check whether the trainer masks NaN as 0.0 or writes 0.0 where it has no loss.",
             metric="loss", value=0.0, strategy="repeated_zero", severity="warning",
         )  # fmt: skip
@@ -60,6 +60,6 @@ class MaskedNan(Rule):
         why = "the gradient norm is missing though it was just given" if norm is None else f"the gradient norm is {norm}"
         return Verdict(
             message=f"loss 0.0 at {moment.where} hides a NaN: {why}",
-            advice="Stop the run and resume from the last good checkpoint; set logging_nan_inf_filter=False to see the real loss.",
+            advice="Stop; resume from the last good checkpoint; set logging_nan_inf_filter=False to see the real loss.",
             metric="loss", value=0.0, strategy="masked", evidence={"grad_norm": norm},
         )  # fmt: skip

@@ -19,11 +19,12 @@ class ProcessGone(Rule):
 
     severity = "critical"
     family = "progress"
-    listens = (RECORD, STATE)
+    listens = (STATE,)
+    ended_by = (RECORD,)
 
     def judge(self, moment: Moment, metric: str) -> Verdict | None:
         record = moment.record
-        if record.kind == RECORD or record.state != "crashed":
+        if record.state != "crashed":
             return None
         error = f": {record.note}" if record.note else ""
         return Verdict(

@@ -1,4 +1,4 @@
-from smart_monitor.model import RECORD
+from smart_monitor.model import OUTCOME, RECORD, STATE, TICK
 from smart_monitor.rules import Moment, Rule, Verdict
 
 
@@ -9,7 +9,8 @@ class RuleFailed(Rule):
 
     Why it matters: what that rule should have seen, nobody sees; it must not take the rest with it.
 
-    Formula: the rule raised an exception; told once, until a record passes without.
+    Formula: the rule raised an exception, could not be loaded, or answered what is no verdict; told once an
+    attempt for each rule.
 
     Judges from: the first record.
 
@@ -17,16 +18,22 @@ class RuleFailed(Rule):
     """
 
     severity = "warning"
-    listens = (RECORD,)
+    listens = (RECORD, TICK, STATE, OUTCOME)
+    rearm = 0
 
     def judge(self, moment: Moment, metric: str) -> Verdict | None:
         if not moment.failures:
             return None
-        name, error = moment.failures[0]
+        told: list[str] = self.memory.setdefault("told", [])
+        new = {name: error for name, error in moment.failures if name not in told}
+        if not new:
+            return None
+        told.extend(new)
+        name, error = next(iter(new.items()))
         return Verdict(
             message=f"rule {name} failed at {moment.where}: {error}",
             advice="Report it with the run's journal; disabled_rules switches the rule off.",
             number=name,
             strategy="exception",
-            evidence={"failures": [list(f) for f in moment.failures[:8]]},
+            evidence={"failures": [[name, error] for name, error in list(new.items())[:8]]},
         )

@@ -15,7 +15,7 @@ class Stall(Rule):
     without a single line in the log.
 
     Formula: seconds since the last record > max(`stall_after` (300 s), 6 x the longest of the last 20
-    intervals): slow evaluations and saves are part of the rhythm. Idle, completed and crashed runs do
+    intervals, also of the attempt before): slow evaluations and saves are part of the rhythm. Idle, completed and crashed runs do
     not stall, nor does one we cannot see (`blind` says that).
 
     Judges from: 2 records.
@@ -26,6 +26,7 @@ class Stall(Rule):
     severity = "warning"
     family = "progress"
     listens = (RECORD, STATE, TICK)
+    survives = True
 
     def judge(self, moment: Moment, metric: str) -> Verdict | None:
         record, memory = moment.record, self.memory
@@ -35,7 +36,7 @@ class Stall(Rule):
         if record.seen is None:
             return None
         if record.kind == RECORD:
-            self._record(record.seen, historical=record.historical)
+            self._record(record.seen, counts=not record.historical and not moment.restarted)
             return None
         last, gaps = memory.get("last"), memory.get("gaps", [])
         if last is None or not gaps or memory.get("resting") or record.values.get("blind"):
@@ -51,10 +52,10 @@ class Stall(Rule):
             metric="seconds_since_record", value=round(silent, 3), baseline=max(gaps), threshold=budget, strategy="rhythm",
         )  # fmt: skip
 
-    def _record(self, seen: float, *, historical: bool) -> None:
+    def _record(self, seen: float, *, counts: bool) -> None:
         memory = self.memory
         last = memory.get("last")
-        if last is not None and not historical:
+        if last is not None and counts:
             # A clock set back gives a negative interval; it says nothing about the rhythm.
             memory["gaps"] = [*memory.get("gaps", []), max(0.0, seen - last)][-RHYTHM:]
         memory["last"], memory["resting"] = seen, False

@@ -51,8 +51,8 @@ class Baseline:
     """
 
     __slots__ = (
-        "absolute", "admitted", "bad", "guard", "held", "inherited", "largest_change", "last",
-        "level", "negative", "noise", "recent", "residuals", "seen", "short", "squares", "times", "unit", "uppers",
+        "absolute", "admitted", "bad", "guard", "held", "inherited", "largest_change", "last", "level", "mature", "mean", "noise",
+        "noises", "positive", "recent", "residuals", "seen", "short", "squares", "times", "unit", "uppers",
     )  # fmt: skip
 
     def __init__(
@@ -66,14 +66,21 @@ class Baseline:
         self.short: deque[float] = deque(maxlen=max(window // 2, 3))
         self.seen: deque[float] = deque(maxlen=max(window, 2))
         """The last finite values in order of arrival, admitted or not."""
+        self.noises: deque[float] = deque(maxlen=max(window, 2))
+        """The noise as it was before each value in `seen`: a slow rise must not hide in the noise it makes itself."""
         self.residuals: deque[float] = deque()
         self.uppers = MedianWindow(NOISE_WINDOW)
         self.squares = 0.0
         self.held: list[float] = []
         self.admitted = 0
-        self.negative = False
+        self.mature = False
+        """Are there values enough for its noise to be trusted?"""
+        self.positive = NOISE_WINDOW
+        """Admitted values since the last one <= 0, at most NOISE_WINDOW."""
         self.largest_change = 0.0
         self.last = math.nan
+        self.mean = math.nan
+        """Mean of the last half window of admitted values; NaN while there is none."""
         self.level = math.nan
         self.unit = math.nan
         self.noise = math.nan
@@ -82,14 +89,20 @@ class Baseline:
     # -- what rules ask ---------------------------------------------------------------------------
 
     @property
-    def mean(self) -> float:
-        """Mean of the last half window of admitted values; NaN while there is none."""
-        n = len(self.short)
-        return sum(v / n for v in self.short) if n else math.nan
+    def negative(self) -> bool:
+        """Was a value <= 0 admitted lately? Then ratios mean nothing, and noises count instead.
+
+        Not for ever: one 0.0 in a run of ordinary losses must not switch the ratio off for good.
+        """
+        return self.positive < NOISE_WINDOW and not self.absolute
 
     @property
-    def mature(self) -> bool:
-        return self.admitted >= MATURE or (self.inherited and self.admitted >= 3)
+    def spread(self) -> float:
+        """The typical distance from the level, relative: 1.4826 x the median absolute residual, or 1 %.
+
+        Unlike `noise` it is not raised by single outliers: it says how far chance alone reaches.
+        """
+        return max(MAD_TO_SIGMA * self.uppers.median, FLOOR) if self.uppers else math.nan
 
     def score(self, value: float) -> float:
         """How many noises `value` lies on the bad side of the level; NaN while nothing is known."""
@@ -108,9 +121,14 @@ class Baseline:
         if self.admitted == 0:
             return False
         if self.mature:
-            return self.score(value) >= (2 * self.times if self.negative else self.times)
+            return self.score(value) >= self.bar
         rise = (value - self.last) * self.bad
         return rise > 0 and rise >= YOUNG_FACTOR * self.largest_change
+
+    @property
+    def bar(self) -> float:
+        """The score from which a value stands out: `times`, or twice as much where losses take both signs."""
+        return 2 * self.times if self.negative else self.times
 
     # -- what the engine tells it -----------------------------------------------------------------
 
@@ -119,6 +137,7 @@ class Baseline:
         if not math.isfinite(value):
             return
         self.seen.append(value)
+        self.noises.append(self.noise)
         if flagged or (self.guard and self.mature and self.stands_out(value)):
             self.held.append(value)
             if len(self.held) >= NEW_LEVEL:
@@ -138,9 +157,13 @@ class Baseline:
 
     def _take(self, value: float) -> None:
         self.admitted += 1
+        if not self.mature:
+            self.mature = self.admitted >= MATURE or (self.inherited and self.admitted >= 3)
         self.last = value
-        if value <= 0 and not self.absolute:
-            self.negative = True
+        if value <= 0:
+            self.positive = 0
+        elif self.positive < NOISE_WINDOW:
+            self.positive += 1
         self.short.append(value)
         self.recent.push(value)
         self._settle()
@@ -169,9 +192,12 @@ class Baseline:
 
     def _settle(self) -> None:
         self.level = self.recent.median
+        short = self.short
+        mean = sum(short) / len(short)
+        self.mean = mean if mean - mean == 0 else sum(v / len(short) for v in short)
         if self.absolute:
             self.unit = 100.0
-        elif self.negative:
+        elif self.positive < NOISE_WINDOW:
             self.unit = sum(abs(v) / len(self.recent) for v in self.recent.values)
         else:
             self.unit = self.level
@@ -183,9 +209,7 @@ class Baseline:
 
     def successor(self) -> Baseline:
         """The baseline of the next attempt: the level starts afresh, the noise carries over."""
-        heir = Baseline(bad=self.bad, absolute=self.absolute, times=self.times, guard=self.guard)
-        heir.short = deque(maxlen=self.short.maxlen)
-        heir.seen = deque(maxlen=self.seen.maxlen)
+        heir = Baseline(bad=self.bad, absolute=self.absolute, times=self.times, guard=self.guard, window=self.seen.maxlen or 0)
         if self.mature:
             heir.residuals = deque(self.residuals)
             heir.uppers = MedianWindow(NOISE_WINDOW, self.uppers.values)
@@ -195,9 +219,9 @@ class Baseline:
 
     def state(self) -> dict[str, Any]:
         return {
-            "recent": list(self.recent.values), "short": list(self.short), "seen": list(self.seen),
+            "recent": list(self.recent.values), "short": list(self.short), "seen": list(self.seen), "noises": list(self.noises),
             "residuals": list(self.residuals), "squares": self.squares, "held": list(self.held),
-            "admitted": self.admitted, "negative": self.negative, "largest_change": self.largest_change,
+            "admitted": self.admitted, "positive": self.positive, "largest_change": self.largest_change,
             "last": None if math.isnan(self.last) else self.last, "inherited": self.inherited,
         }  # fmt: skip
 
@@ -205,14 +229,16 @@ class Baseline:
         self.recent = MedianWindow(LEVEL_WINDOW, state["recent"])
         self.short.extend(state["short"])
         self.seen.extend(state["seen"])
+        self.noises.extend(state["noises"])
         self.residuals = deque(state["residuals"])
         self.uppers = MedianWindow(NOISE_WINDOW, [abs(r) for r in self.residuals])
         self.squares = state["squares"]
         self.held = list(state["held"])
         self.admitted = state["admitted"]
-        self.negative = state["negative"]
+        self.positive = state["positive"]
         self.largest_change = state["largest_change"]
         self.last = math.nan if state["last"] is None else state["last"]
         self.inherited = state["inherited"]
+        self.mature = self.admitted >= MATURE or (self.inherited and self.admitted >= 3)
         if self.recent:
             self._settle()

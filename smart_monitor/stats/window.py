@@ -39,8 +39,5 @@ class MedianWindow:
         if n & 1:
             return ordered[middle]
         low, high = ordered[middle - 1], ordered[middle]
-        return low + (high - low) / 2
-
-    @property
-    def highest(self) -> float:
-        return self._ordered[-1]
+        mean = (low + high) / 2
+        return mean if mean - mean == 0 else low / 2 + high / 2  # the sum of two finite values may be infinite
