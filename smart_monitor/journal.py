@@ -68,6 +68,11 @@ class Journal:
         """Why the last line could not be written; empty when all are on the disk."""
         return self._file.trouble
 
+    @property
+    def lost(self) -> int:
+        """Lines given up because the disk refused for too long."""
+        return self._file.lost
+
     def open(self) -> None:
         """Make the directory, cut a torn tail, find where to go on. Raises OSError."""
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)

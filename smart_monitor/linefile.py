@@ -1,7 +1,8 @@
 """Append-only files of whole lines: the log, the events, the journal.
 
 A line is on the disk whole or not at all. While the disk refuses (full, read-only), lines wait in
-memory, bounded, and are written when it takes them again; appending never raises.
+memory, bounded, and are written when it takes them again; appending never raises. A file that was
+deleted or rotated away, or whose directory was, is made anew: lines never go where nobody sees them.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections import deque
 from pathlib import Path
 
 BACKLOG = 10_000
-"""Lines kept in memory while the disk refuses them; the oldest go first."""
+"""Lines kept in memory while the disk refuses them; the oldest go first, and are counted."""
 
 
 class LineFile:
@@ -22,12 +23,17 @@ class LineFile:
         self.directory, self.mode = directory, mode
         self.trouble = ""
         """Why the last line could not be written; empty when all are on the disk."""
+        self.lost = 0
+        """Lines that waited in vain: more than BACKLOG of them came while the disk refused."""
         self._file: int | None = None
-        self._name = ""
-        self._waiting: deque[tuple[str, bytes, bytes]] = deque(maxlen=BACKLOG)
+        self._path = ""
+        self._waiting: deque[tuple[str, bytes, bytes]] = deque()
 
     def append(self, name: str, line: str, header: str = "") -> None:
         """Add one line to the file `name`; `header` is written before the first line of a new file."""
+        if len(self._waiting) >= BACKLOG:
+            self._waiting.popleft()
+            self.lost += 1
         self._waiting.append((name, _encoded(line), _encoded(header) if header else b""))
         self.flush()
 
@@ -50,44 +56,72 @@ class LineFile:
                 self.trouble = error.strerror or str(error)
 
     def close(self) -> None:
+        """Let go of the file. What still waits gets a last chance; after that it is gone."""
+        if self._waiting:
+            self.flush()
+        self._release()
+
+    def _release(self) -> None:
         if self._file is not None:
             os.close(self._file)
             self._file = None
-        self._name = ""
+        self._path = ""
 
     def _write(self, name: str, line: bytes, header: bytes) -> None:
-        if self._file is None or name != self._name:
-            self.close()
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-            self._file = os.open(self.directory / name, flags, self.mode)
-            self._name = name
-        size = os.fstat(self._file).st_size
+        file, size = self._opened(f"{self.directory}/{name}")
         if size == 0:
             line = header + line
-        written = os.write(self._file, line)
+        written = os.write(file, line)
         if written != len(line):
-            os.ftruncate(self._file, size)
+            os.ftruncate(file, size)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def _opened(self, path: str) -> tuple[int, int]:
+        """A descriptor of `path`, and its size."""
+        if self._file is not None and path == self._path:
+            ours = os.fstat(self._file)
+            try:
+                there = os.stat(path)
+                if (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino):
+                    return self._file, ours.st_size
+            except FileNotFoundError:
+                pass  # deleted, or rotated away: the next line begins a new one
+        self._release()
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        try:
+            self._file = os.open(path, flags, self.mode)
+        except FileNotFoundError:
+            os.mkdir(self.directory, 0o700 if self.mode == 0o600 else 0o777)  # its parent is made by nobody here
+            self._file = os.open(path, flags, self.mode)
+        self._path = path
+        return self._file, _cut(self._file)
 
 
 def cut_torn_tail(path: Path) -> None:
-    """Drop a last line without its newline: a power cut in the middle of it. Missing files are fine."""
+    """Drop a last line without its newline: a kill or a power cut in the middle of it. Missing files are fine."""
     try:
-        file = path.open("rb+")
+        file = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
         return
-    with file:
-        size = position = file.seek(0, os.SEEK_END)
-        while position > 0:
-            start = max(0, position - 65536)
-            file.seek(start)
-            newline = file.read(position - start).rfind(b"\n")
-            if newline >= 0:
-                position = start + newline + 1
-                break
-            position = start
-        if position != size:
-            file.truncate(position)
+    try:
+        _cut(file)
+    finally:
+        os.close(file)
+
+
+def _cut(file: int) -> int:
+    """Cut the torn tail of an open file; the size that is left."""
+    size = position = os.fstat(file).st_size
+    while position > 0:
+        start = max(0, position - 65536)
+        newline = os.pread(file, position - start, start).rfind(b"\n")
+        if newline >= 0:
+            position = start + newline + 1
+            break
+        position = start
+    if position != size:
+        os.ftruncate(file, position)
+    return position
 
 
 def _encoded(line: str) -> bytes:

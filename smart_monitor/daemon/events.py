@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from smart_monitor.linefile import LineFile, cut_torn_tail
 from smart_monitor.model import to_json
 
 NAME = "events.jsonl"
+_Key = tuple[Any, ...]
 
 
 class Events:
@@ -19,25 +20,41 @@ class Events:
     def __init__(self, directory: Path) -> None:
         self._file = LineFile(directory, 0o644)
         self._path = directory / NAME
-        self._told: set[tuple[Any, ...]] = set()
+        self._told: set[_Key] = set()
+        self._last: _Key | None = None
 
-    def open(self, *, remember: bool) -> None:
-        """Cut a torn tail; with `remember`, read back which events already stand there. Raises OSError."""
+    def open(self) -> bool:
+        """Cut a torn tail, make the file if it is not there; was it there? Raises OSError."""
         cut_torn_tail(self._path)
-        if remember and self._path.exists():
-            with self._path.open("rb") as lines:
-                for line in lines:
-                    try:
-                        self._told.add(_key(json.loads(line)))
-                    except (ValueError, AttributeError):
-                        continue
+        stood = self._path.exists()
+        if not stood:
+            self._path.parent.mkdir(exist_ok=True)
+            self._path.touch(0o644)
+        return stood
 
-    def forget(self) -> None:
-        """Recovery is over: new events are new by themselves."""
-        self._told.clear()
+    def remember(self, offset: int) -> None:
+        """Read back which events stand there from byte `offset` on: those may be about to be told again. Raises OSError."""
+        with self._path.open("rb") as lines:
+            # Not what it was: begun anew by a person. Then all of it may matter.
+            lines.seek(offset if offset <= self._path.stat().st_size else 0)
+            for line in lines:
+                try:
+                    self._last = _key(json.loads(line))
+                except (ValueError, AttributeError):
+                    continue
+                self._told.add(self._last)
+
+    def forget(self, promised: Container[str]) -> None:
+        """Recovery is over: new events are new by themselves, but for those about snapshots still `promised`."""
+        self._told = {key for key in self._told if key[0] == "snapshot" and key[1] in promised}
+        self._last = None
 
     def has(self, event: Mapping[str, Any]) -> bool:
         return _key(event) in self._told
+
+    def ends_with(self, event: Mapping[str, Any]) -> bool:
+        """Was this the last event before the crash? Its log line may not have been written."""
+        return self._last is not None and _key(event) == self._last
 
     def append(self, event: Mapping[str, Any]) -> bool:
         """Write an event unless it already stands there; was it new?"""
@@ -45,6 +62,17 @@ class Events:
             return False
         self._file.append(NAME, to_json(event, ensure_ascii=False))
         return True
+
+    @property
+    def size(self) -> int:
+        """Bytes that stand there; 0 if the file is gone."""
+        try:
+            return self._path.stat().st_size
+        except OSError:
+            return 0
+
+    def flush(self) -> None:
+        self._file.flush()
 
     def sync(self) -> None:
         self._file.sync()
@@ -56,6 +84,10 @@ class Events:
     def trouble(self) -> str:
         return self._file.trouble
 
+    @property
+    def lost(self) -> int:
+        return self._file.lost
 
-def _key(event: Mapping[str, Any]) -> tuple[Any, ...]:
+
+def _key(event: Mapping[str, Any]) -> _Key:
     return event.get("event"), event.get("id"), event.get("state"), event.get("seq")

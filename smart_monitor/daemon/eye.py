@@ -46,12 +46,22 @@ class Eye(threading.Thread):
     def run(self) -> None:
         while not self._closed:
             self._woken.clear()
-            seen = self.look()
+            try:
+                seen = self.look()
+            except Exception as error:
+                # A source never raises; if one does all the same, that is said, and the next look may be better.
+                why = f"Reading failed: {type(error).__name__}: {error}"
+                seen = Pass(self._cursor, Sight(False, why, ""))
+                self._report(seen)
             self._woken.wait(SAMPLE if seen.retry_in is None else min(seen.retry_in, SAMPLE))
 
     def look(self) -> Pass:
         """One pass, delivered if it changed anything."""
         seen = self.source.read(self._cursor, time.time(), time.monotonic())
+        self._report(seen)
+        return seen
+
+    def _report(self, seen: Pass) -> None:
         first = self._sight is None
         moved = seen.cursor is not self._cursor
         if moved:
@@ -63,4 +73,3 @@ class Eye(threading.Thread):
         self.last_pass = time.monotonic()
         if (first or moved or changed or seen.records or seen.heartbeat or seen.oddities) and not self._closed:
             self._deliver(self, seen)
-        return seen

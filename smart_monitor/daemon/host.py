@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 
 import psutil
 
 
-def figures(out: Path) -> dict[str, float]:
-    """CPU and memory in per cent, free bytes where we write; what can't be read is left out."""
-    found: dict[str, float] = {}
+def figures(outs: Iterable[str]) -> Mapping[str, dict[str, float]]:
+    """For each directory we write to: CPU and memory of the host in per cent, bytes free. What can't be read is left out."""
+    common: dict[str, float] = {}
     try:
-        found["host_cpu_percent"] = psutil.cpu_percent(None)
-        found["host_memory_percent"] = psutil.virtual_memory().percent
-        found["disk_free_bytes"] = float(psutil.disk_usage(str(out)).free)
+        common["host_cpu_percent"] = psutil.cpu_percent(None)
+        common["host_memory_percent"] = psutil.virtual_memory().percent
     except (OSError, psutil.Error):
         pass
+    found: dict[str, dict[str, float]] = {}
+    for out in outs:
+        try:
+            found[out] = common | {"disk_free_bytes": float(psutil.disk_usage(out).free)}
+        except (OSError, psutil.Error):
+            found[out] = dict(common)
     return found

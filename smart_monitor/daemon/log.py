@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any, TextIO
-
-import structlog
 
 from smart_monitor.linefile import LineFile
 from smart_monitor.model import Record
 
+# structlog takes rich, if it finds it, for tracebacks on terminals: 8 MB that a daemon never uses.
+_spared = [name for name in ("rich", "better_exceptions") if name not in sys.modules]
+sys.modules.update(dict.fromkeys(_spared))  # type: ignore[arg-type]  # None is how the import system is told "not there"
+try:
+    import structlog
+finally:
+    for name in _spared:
+        del sys.modules[name]
+
 BUSY = 50
 """Steps a second above which they are logged as ranges."""
 LIMIT = 2000
-_CONTROLS = dict.fromkeys((*range(32), *range(127, 160), 0x2028, 0x2029), "\ufffd")
+TAIL = 1 << 18
+"""Bytes at the end of the log in which a line that a crash may have cut off is looked for."""
+_CONTROLS = dict.fromkeys(
+    (*range(32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x2028, 0x2029), "\ufffd"
+)
 
 
 class Log:
@@ -25,38 +36,46 @@ class Log:
     def __init__(self, echo: TextIO | None = sys.stderr, clock: Callable[[], float] = time.time) -> None:
         self._echo, self._clock = echo, clock
         self._file: LineFile | None = None
+        self._directory = Path()
         self._logger = structlog.wrap_logger(self, processors=[_one_line, self._render], wrapper_class=structlog.BoundLogger)
         self._second = 0
         self._in_second = 0
         self._held: list[int] = []
+        self._stamped = (0, "", "")
 
     def open(self, directory: Path) -> None:
+        self._directory = directory
         self._file = LineFile(directory, 0o644)
 
     def close(self) -> None:
         if self._file is not None:
-            self.flush_steps()
+            self.flush()
             self._file.close()
             self._file = None
 
     def info(self, message: str) -> None:
-        self._logger.msg(message, level="INFO")
+        self.say("INFO", message)
 
     def warning(self, message: str) -> None:
-        self._logger.msg(message, level="WARNING")
+        self.say("WARNING", message)
 
     def error(self, message: str) -> None:
-        self._logger.msg(message, level="ERROR")
+        self.say("ERROR", message)
 
     def alert(self, message: str) -> None:
-        self._logger.msg(message, level="ALERT")
+        self.say("ALERT", message)
 
-    def step(self, record: Record, step: int | None, values: MutableMapping[str, float]) -> None:
+    def say(self, level: str, message: str) -> None:
+        """A line of that level, in the file and on stderr. Steps held back come before it, so that order is kept."""
+        self._ranges()
+        self._logger.msg(message, level=level)
+
+    def step(self, record: Record, step: int | None, values: Mapping[str, float]) -> None:
         """One line for a step observed; a range once there are too many of them."""
         number = record.index if step is None else step
         second = int(self._clock())
         if second != self._second:
-            self.flush_steps()
+            self._ranges()
             self._second, self._in_second = second, 0
         self._in_second += 1
         if self._in_second > BUSY:
@@ -65,21 +84,58 @@ class Log:
         shown = [f"{name}={values[key]:{form}}" for name, key, form in _SHOWN if key in values]
         self._logger.msg(" ".join([f"Monitoring: Step {number}", *shown]), level="INFO", quiet=True)
 
-    def range(self, steps: list[int]) -> None:
+    def range(self, first: int | None, last: int | None, count: int) -> None:
         """One line for many steps observed at once."""
-        if steps:
-            self._logger.msg(f"Monitoring: Step {steps[0]}–{steps[-1]} ({len(steps)} records)", level="INFO", quiet=True)
+        self._logger.msg(f"Monitoring: Step {first}–{last} ({count} records)", level="INFO", quiet=True)
 
-    def flush_steps(self) -> None:
-        held, self._held = self._held, []
-        self.range(held)
+    def flush(self) -> None:
+        """Write the steps held back, and what the disk refused before."""
+        self._ranges()
+        if self._file is not None:
+            self._file.flush()
+
+    def holds(self, message: str) -> bool:
+        """Does the end of the newest log hold a line with this text?"""
+        self._ranges()
+        wanted = _cleaned(message).encode("utf-8", "backslashreplace")
+        for path in sorted(self._directory.glob("smart_monitor_????????.log"))[-2:]:
+            try:
+                with path.open("rb") as file:
+                    file.seek(max(0, file.seek(0, 2) - TAIL))
+                    if wanted in file.read():
+                        return True
+            except OSError:
+                continue
+        return False
+
+    @property
+    def waiting(self) -> bool:
+        """Are steps held back for a range line?"""
+        return bool(self._held)
+
+    @property
+    def trouble(self) -> str:
+        """Why lines can't be written; empty when all are on the disk."""
+        return self._file.trouble if self._file is not None else ""
+
+    @property
+    def lost(self) -> int:
+        return self._file.lost if self._file is not None else 0
+
+    def _ranges(self) -> None:
+        if self._held:
+            held, self._held = self._held, []
+            self.range(held[0], held[-1], len(held))
 
     def _render(self, _logger: Any, _method: str, event: MutableMapping[str, Any]) -> tuple[tuple[str, bool], dict[str, Any]]:
-        local = time.localtime(self._clock())
-        stamp = time.strftime("%Y-%m-%d %H:%M:%S", local)
+        now = self._clock()
+        if int(now) != self._stamped[0]:
+            local = time.localtime(now)
+            self._stamped = int(now), time.strftime("%Y-%m-%d %H:%M:%S", local), time.strftime("smart_monitor_%Y%m%d.log", local)
+        _, stamp, name = self._stamped
         line = f"[{stamp}] [{event['level']}] {event['event']}"
         if self._file is not None:
-            self._file.append(time.strftime("smart_monitor_%Y%m%d.log", local), line)
+            self._file.append(name, line)
         return (line, event.get("quiet", False)), {}
 
     def msg(self, line: str, quiet: bool) -> None:
@@ -100,6 +156,10 @@ _SHOWN = (
 
 
 def _one_line(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Values from files can't forge a line, nor fill the disk with one."""
-    event["event"] = str(event["event"]).translate(_CONTROLS)[:LIMIT]
+    event["event"] = _cleaned(str(event["event"]))
     return event
+
+
+def _cleaned(message: str) -> str:
+    """Values from files can't forge a line, nor fill the disk with one."""
+    return message[:LIMIT].translate(_CONTROLS)

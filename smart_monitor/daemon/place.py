@@ -48,10 +48,15 @@ class Place:
 
     def settle(self) -> None:
         """Decide `out` anew (the run's directory may have appeared since) and make our directories. Raises OSError."""
-        self.out = self.given or find_out(self.base)
         if self.given is None:
-            self.base.stat()  # the run's own directory is never made by us
-        self.hidden.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.base.stat()
+        self.out = self.given or find_out(self.base)
+        if self.given is not None:
+            self.out.mkdir(parents=True, exist_ok=True)
+        elif self.out != self.base:
+            self.out.mkdir(exist_ok=True)
+        # Not its parents: the run's own directory is never made by us, however soon it vanishes.
+        self.hidden.mkdir(mode=0o700, exist_ok=True)
         self.logs.mkdir(exist_ok=True)
         self.snapshots.mkdir(mode=0o700, exist_ok=True)
 

@@ -3,150 +3,156 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Callable, Container, Sequence
 
 from smart_monitor import __version__
-from smart_monitor.checkpoints.shelf import Shelf
 from smart_monitor.config import Settings
-from smart_monitor.daemon import state
+from smart_monitor.daemon import recovery, state
 from smart_monitor.daemon.events import Events
 from smart_monitor.daemon.eye import Eye
+from smart_monitor.daemon.keeper import Keeper
 from smart_monitor.daemon.lock import RunLock
 from smart_monitor.daemon.log import Log
+from smart_monitor.daemon.outlook import Outlook
 from smart_monitor.daemon.place import Place
-from smart_monitor.daemon.telling import Teller
+from smart_monitor.daemon.telling import NOT_NEWER, Teller
 from smart_monitor.daemon.vitals import vitals, write_vitals
 from smart_monitor.daemon.wake import Wake
 from smart_monitor.engine import Engine
-from smart_monitor.journal import Journal, read_journal
-from smart_monitor.model import (
-    HOST,
-    OUTCOME,
-    RECORD,
-    STATE,
-    TICK,
-    Decision,
-    Finding,
-    IncidentEvent,
-    Output,
-    Record,
-    finding_json,
-)
+from smart_monitor.journal import Journal
+from smart_monitor.model import HOST, OUTCOME, RECORD, STATE, TICK, Decision, Finding, IncidentEvent, Output, Record
+from smart_monitor.names import clean
 from smart_monitor.registry import rule_classes
-from smart_monitor.snapshots.store import Choice, Intent, Store, StoreEvent
-from smart_monitor.sources import Pass, Sight
+from smart_monitor.snapshots.store import StoreEvent
+from smart_monitor.sources import Pass
 from smart_monitor.sources.status_json import StatusFile
 
 SAVE_EVERY = 30.0
-HUNG = 10.0
-"""Seconds after which a read that has not returned makes its run blind."""
+SAVE_AT_MOST = 1.0
+"""Seconds between two saves for findings: in a storm of them the journal alone is enough."""
+FRESH = 10.0
+"""Seconds after which the vitals are written anew, whatever the poll interval."""
+MAX_ODDITIES = 100
 
 
 class Run:
     """A run under watch. Everything here happens on the daemon's main thread."""
 
-    def __init__(self, place: Place, settings: Settings, log: Log, *, judge_all: bool = False, dry: bool = False) -> None:
+    def __init__(
+        self, place: Place, settings: Settings, log: Log, *, judge_all: bool = False, dry: bool = False, watchdog: bool = True
+    ) -> None:
         self.place, self.settings, self.log = place, settings, log
-        self.judge_all, self.dry = judge_all, dry
-        self.name = place.base.resolve().name or "run"
+        self.judge_all, self.dry, self.watchdog = judge_all, dry, watchdog
+        self.name = clean(place.base.resolve().name) or "run"
         self.lock = RunLock(place.lock)
+        self.outlook = Outlook(log, place.base)
         self.opened = False
-        self.sight = Sight(False, "not looked yet", str(place.base))
         self.word = ""
         """The trainer's last state word."""
         self.last_seen: float | None = None
-        self.holes = 0
+        self.unseen = 0
         """Steps that passed unseen while the monitor was down."""
         self.met = False
         """Has the first pass over the run been taken in?"""
-        self._beat = self._blind_since = time.monotonic()
-        self._saved = 0.0
-        self._dirty = False
+        self.eye: Eye | None = None
+        self.wake: Wake | None = None
+        self._saved = self._vital = 0.0
         self._oddities: set[str] = set()
-        self._trouble = ""
-        self._best_raw: tuple[int, bytes] | None = None
-        self._kept: tuple[str, float] | None = None
+        self._complaint = ""
+        self._lost = 0
 
     # -- opening and closing ----------------------------------------------------------------------
 
     def open(self, deliver: Callable[[Eye, Pass], None]) -> None:
         """Begin (or begin again, after the directory came back). Raises Held, or OSError where nothing can be written."""
-        place = self.place
-        place.settle()
-        self.lock = RunLock(place.lock)
+        self.place.settle()
+        self.lock = RunLock(self.place.lock)
         if not self.dry:
             self.lock.acquire()
+        try:
+            self._open()
+        except BaseException:
+            self._close_files()
+            raise
+        self._look(deliver)
+
+    def _open(self) -> None:
+        place = self.place
         self.log.open(place.logs)
         self.engine = Engine(self.name, self.settings, rule_classes())
         self.journal = Journal(place.journal, self.name)
-        self.journal.open()
-        saved, trouble = state.load(place, self.engine)
-        if trouble:
-            self.log.warning(trouble)
         self.events = Events(place.logs)
         self.teller = Teller(self.log, self.events)
-        behind = self.journal.number > saved.number
-        self.events.open(remember=behind)
-        self.history = not self.journal.number and not self.judge_all and not self.met
-        self.store = Store(place.out, self.settings)
-        self.shelf = Shelf(place.base, network_quiet=self.settings.network_quiet)
-        for sentence in self.store.sweep():
+        self.journal.open()
+        saved, trouble = state.load(place, self.engine)
+        self.log.info(f"Smart Monitor {__version__} watches {place.base}; logs and snapshots go to {place.out}")
+        if trouble:
+            self.log.warning(trouble)
+        self.keeper = Keeper(place, self.name, self.settings)
+        for sentence in self.keeper.store.sweep():
             self.log.info(sentence)
-        self.opened = True
-        self._told(self.store.recover())
-        self._refold(saved.number)
-        self.events.forget()
+        self.word, self.unseen = saved.word, saved.unseen
+        self.history = not self.journal.number and not self.judge_all and not self.met
+        self.cursor, self._again = saved.cursor, recovery.recover(self, saved)
+        behind = self.journal.number > saved.number
         self.journal.number = max(self.journal.number, saved.number)
         self.journal.records = max(self.journal.records, saved.records)
-        self.cursor = saved.cursor
         self.resumed = self.journal.number > 0
-        source = StatusFile(place.base, self.name, int(self.settings.max_status_mb * 2**20))
-        self.eye = Eye(source, dict(self.cursor), deliver)
-        self.wake = Wake(self.eye, source.paths) if self.settings.watchdog else None
-        self.log.info(f"Smart Monitor {__version__} watches {place.base}; logs and snapshots go to {place.out}")
         if self.resumed:
             self.log.info(f"Resumed: {self.journal.records} records in the journal, last step {self.last_step}")
+        self.opened = True
+        if behind:
+            self.save(durable=False)
+
+    def _look(self, deliver: Callable[[Eye, Pass], None]) -> None:
+        source = StatusFile(self.place.base, self.name, int(self.settings.max_status_mb * 2**20))
+        if last := self._again.last.get(source.name):
+            # The state is older than the journal: what stands in that is not to be read as new.
+            self.cursor = source.resumed(self.cursor, list(last.values()), self._again.count[source.name])
+        self.eye = Eye(source, dict(self.cursor), deliver)
+        self.wake = Wake(self.eye, source.paths) if self.settings.watchdog and self.watchdog else None
+        self.outlook.begin(self.eye)
         self.eye.start()
         if self.wake is not None:
             self.wake.check()
-
-    def _refold(self, number: int) -> None:
-        """After a crash: fold what the state does not hold yet; what was told already is not told again."""
-        for _, record in read_journal(self.place.journal, self.name, number):
-            self.perform(self.engine.feed(record), None)
-            if record.kind == STATE:
-                self.word = record.state
 
     def detach(self, why: str) -> None:
         """The run's directory was taken from under us: stop writing, and wait for it to come back."""
         self.log.close()
         self.log.warning(f"{self.place.out}: {why}; waiting for it to come back")
         self._close_files()
-        self.store.stop(0.0)
-        self.sight = Sight(False, why, str(self.place.base))
-        self._blind_since = time.monotonic()
+        self.keeper.store.stop(0.0)
+        self.outlook.lose(why)
 
     def close(self, grace: float) -> None:
         """The end: let a copy finish within `grace` seconds, save, let go."""
+        assert self.eye is not None
         self.eye.close()
-        if self.store.busy and grace:
-            self.log.info(f"A snapshot is being copied; waiting up to {grace:g} s for it")
-        self.store.stop(grace)
-        self._told(self.store.pump(time.time(), self._choose))
+        if not self.present():
+            self._close_files()
+            return
+        store = self.keeper.store
+        if store.busy and grace:
+            self.log.info(f"A snapshot is being copied; waiting up to {grace:.0f} s for it")
+        store.stop(grace)
+        self.pump()
+        if store.open:
+            self.log.info(f"{len(store.open)} promised snapshots will be made after the next start")
         self.save(durable=True)
+        self.refresh_vitals()
         self.log.info("Smart Monitor stops")
-        self.log.close()
         self._close_files()
 
     def _close_files(self) -> None:
         self.opened = False
-        self.eye.close()
+        if self.eye is not None:
+            self.eye.close()
         if self.wake is not None:
             self.wake.close()
+            self.wake = None
         self.journal.close()
         self.events.close()
+        self.log.close()
         self.lock.release()
 
     def present(self) -> bool:
@@ -157,39 +163,29 @@ class Run:
 
     def take(self, seen: Pass) -> None:
         """One pass of the eye: journal, judge, perform."""
-        first, self.met = not self.met, True
-        was = self.sight.ok
-        self.sight = seen.sight
-        if was and not self.sight.ok:
-            self._blind_since = time.monotonic()
+        if self.outlook.see(seen):
+            self.refresh_vitals()
         for oddity in seen.oddities:
-            if oddity not in self._oddities and len(self._oddities) < 100:
+            if oddity not in self._oddities and len(self._oddities) < MAX_ODDITIES:
                 self._oddities.add(oddity)
                 self.log.warning(oddity)
-        if seen.heartbeat or seen.records:
-            self._beat = time.monotonic()
         if self.wake is not None:
             self.wake.heard()
-        historical = first and self.history
-        new = [(i, r) for i, r in enumerate(seen.records) if not self._again(r)]
-        records = [r for _, r in new if r.kind == RECORD]
+        historical = self.history and not self.met
+        records = [r for r in seen.records if r.kind == RECORD]
         if records and not historical:
             self._state_hole(records[0])
-        for position, record in new:
-            self._fold(record._replace(historical=historical), seen.raws.get(position))
+        told = False
+        for position, record in enumerate(seen.records):
+            told |= self._fold(record._replace(historical=historical), seen.raws.get(position))
         if historical and records:
             steps = f"step {records[-1].step}" if len(records) == 1 else f"steps {records[0].step}–{records[-1].step}"
             self.log.info(f"Caught up: {len(records)} record{'s' * (len(records) != 1)} stood there already ({steps})")
         self.cursor = seen.cursor
-        self._dirty = True
+        # What is torn was not met: its whole form, when it comes, is still what stood there at first contact.
+        self.met = self.met or not seen.torn
+        self._settle(told)
         self._complain()
-
-    def _again(self, record: Record) -> bool:
-        """After a crash the cursor may be older than the journal: is this the record it ends with?"""
-        last = self.journal.last.pop(record.source, None)
-        return last is not None and all(
-            getattr(last, f) == getattr(record, f) for f in ("kind", "step", "rank", "state", "values", "nulls")
-        )
 
     def _state_hole(self, record: Record) -> None:
         if not self.resumed:
@@ -200,61 +196,68 @@ class Run:
             return
         missed = record.step - judge.attempts.last
         if judge.attempts.pace and missed > 1.5 * judge.attempts.pace:
-            self.holes += missed - 1
+            self.unseen += missed - 1
             self.log.warning(
                 f"Not seen: what passed between step {judge.attempts.last} and step {record.step} while the monitor was down"
             )
 
-    def _fold(self, record: Record, raw: bytes | None) -> None:
-        if record.kind == RECORD:
-            record = record._replace(index=self.journal.records)
-        else:
-            record = record._replace(index=max(0, self.journal.records - 1))
+    def _fold(self, record: Record, raw: bytes | None) -> bool:
+        # Records are numbered by themselves; for all other lines the number in the journal keeps ids apart.
+        record = record._replace(index=self.journal.records if record.kind == RECORD else self.journal.number)
         self.journal.append(record)
-        outputs = self.engine.feed(record)
+        outputs = self.judge(record)
+        self.heed(record)
+        return self.perform(outputs, raw)
+
+    def judge(self, record: Record) -> list[Output]:
+        """The engine's outputs. What it can't digest is said and passed over: watching goes on."""
+        try:
+            return self.engine.feed(record)
+        except Exception as error:
+            what = f"{type(error).__name__}: {error}"
+            if what not in self._oddities:
+                self._oddities.add(what)
+                self.log.error(f"Judging failed on record {record.index} ({what}); it is passed over")
+            return []
+
+    def heed(self, record: Record, *, again: bool = False) -> None:
+        """Log and remember what a line says of the trainer. `again`: after a crash, it was logged already."""
         judge = self.engine.judge(record.rank)
         if record.kind == RECORD and judge is not None:
-            self.last_seen = record.seen
-            self.word = "training"
-            self.log.step(record, judge.step, judge.previous)
+            self.last_seen, self.word = record.seen, "training"
+            if not again:
+                self.log.step(record, judge.step, judge.previous)
         elif record.kind == STATE and record.state != self.word:
             self.word = record.state
-            self.log.info(f"The trainer says: {record.state}" + (f" ({record.note})" if record.note else ""))
-        if outputs:
-            self.perform(outputs, raw)
+            if not again:
+                self.log.info(f"The trainer says: {record.state}" + (f" ({record.note})" if record.note else ""))
 
     def tick(self, figures: dict[str, float]) -> None:
         """Time has passed: host figures, sight, scans, vitals."""
         now, mono = time.time(), time.monotonic()
-        self._check_eye(mono)
-        values = figures | {"heartbeat_age": round(mono - self._beat, 1)}
-        if not self.sight.ok:
-            values["blind"] = round(mono - self._blind_since, 1)
-        record = Record(
-            self.name, HOST, max(0, self.journal.records - 1), seen=now, values=values, kind=TICK, note=self.sight.why
-        )
-        self.journal.append(record)
-        self.perform(self.engine.feed(record), None)
+        values = figures | self.outlook.figures(mono)
+        told = self._fold(Record(self.name, HOST, 0, seen=now, values=values, kind=TICK, note=self.outlook.sight.why), None)
         if self.wake is not None and (mended := self.wake.check()):
             self.log.warning(mended)
-        self.shelf.scan(now)
-        self.log.flush_steps()
+        self.keeper.shelf.scan(now)
+        self.log.flush()
+        self.events.flush()
+        self._settle(told)
         self._complain()
-        self._dirty = True
         if mono - self._saved >= SAVE_EVERY:
             self.save(durable=False)
-        write_vitals(self.place, vitals(self))
+        self.refresh_vitals()
 
-    def _check_eye(self, mono: float) -> None:
-        silent = mono - self.eye.last_pass
-        if silent > HUNG and self.sight.ok:
-            self._blind_since = self.eye.last_pass
-            self.sight = Sight(False, f"the last read has not returned for {silent:.0f} s (a hung mount?)", str(self.place.base))
+    def attend(self, mono: float) -> None:
+        """Each turn of the loop: the store, a hung read, vitals that grow old."""
+        self.pump()
+        if self.outlook.check(mono) or mono - self._vital >= FRESH:
+            self.refresh_vitals()
 
     # -- what goes out ----------------------------------------------------------------------------
 
-    def perform(self, outputs: Sequence[Output], raw: bytes | None) -> None:
-        """Do what the engine says. Promises to keep come first: they must survive whatever follows."""
+    def perform(self, outputs: Sequence[Output], raw: bytes | None) -> bool:
+        """Do what the engine says; was anything told? Promises to keep come first: they must survive whatever follows."""
         for output in outputs:
             if isinstance(output, Decision) and not output.gated:
                 self._keep(output, raw)
@@ -265,104 +268,103 @@ class Run:
             elif isinstance(output, IncidentEvent):
                 told |= self.teller.incident(output)
             elif output.gated:
-                self.teller.gated(output)
-                if "best_model" in output.kinds and raw is not None:
-                    self._best_raw = (output.record, raw)  # the status of a best model, for when its gate opens
-        if told:
-            self.journal.sync()
-            self.events.sync()
-            self.save(durable=True)
+                self.teller.gated(output, output.gated)
+                self.keeper.remember_status(output, raw)
+        return told
 
     def _keep(self, decision: Decision, raw: bytes | None) -> None:
-        if self.teller.was_told(decision):
-            return
         if self.dry:
             self.log.alert(f"Would keep a snapshot: {decision.reason}")
-            return
-        if decision.only_if_newer and not self._newer_checkpoint():
-            self.log.info(f"No newer checkpoint to keep for {decision.reason}")
-            return
-        if self._best_raw is not None and self._best_raw[0] == decision.record:
-            raw = self._best_raw[1]
-        facts = dict(decision.facts) | {
-            "run": self.name, "rank": decision.rank, "attempt": decision.attempt, "step": decision.step,
-            "onset_step": decision.onset_step, "triggers": list(decision.triggers),
-            "findings": [finding_json(f) for f in decision.findings],
-            "monitor": {"version": __version__, "config": _shown(self.settings)},
-        }  # fmt: skip
-        self.store.begin(decision, facts, raw, time.time())
-
-    def _newer_checkpoint(self) -> bool:
-        self.shelf.scan(time.time())
-        found = self.shelf.newest(self._since(), time.time())
-        return found is not None and (found.path, found.completed) != self._kept
+        elif not self.teller.was_settled(decision):
+            self.journal.sync()  # a promise that outlives a power cut needs the line that it came from
+            if not self.keeper.keep(decision, raw, self._since()):
+                self.teller.gated(decision, NOT_NEWER)
 
     def _since(self) -> float | None:
         judge = self.engine.judge()
         return judge.attempts.since if judge is not None else None
 
-    def _choose(self, intent: Intent) -> Choice:
-        """The newest complete checkpoint, and the model files beside it, for a promise to be kept now."""
-        now = time.time()
-        self.shelf.scan(now)
-        checkpoint, model = self.shelf.newest(self._since(), now), self.shelf.model_files()
-        if checkpoint is not None:
-            self._kept = (checkpoint.path, checkpoint.completed)
-            return Choice(checkpoint=checkpoint, model=model)
-        unfinished = self.shelf.incomplete(now)
-        if unfinished:
-            return Choice(model=model, wait=unfinished[0])
-        why = f"no checkpoint in {self.place.base / 'current_model'} or {self.place.base}"
-        return Choice(model=model, missing=({"what": "checkpoint", "why": why},))
-
     def pump(self) -> None:
         """Drive the store on and tell how its promises went."""
-        self._told(self.store.pump(time.time(), self._choose))
+        self.told(self.keeper.pump(self._since()))
 
-    def _told(self, told: Sequence[StoreEvent]) -> None:
-        for done in told:
-            index = max(0, self.journal.records - 1)
-            outcome = Record(
-                self.name,
-                "store",
-                index,
-                seen=time.time(),
-                kind=OUTCOME,
-                state=done.state,
-                note=done.why,
-                ids={"decision": done.id},
-            )
-            if not self.teller.outcome(done, self.place.snapshots):
+    def told(self, events: Sequence[StoreEvent], journaled: Container[tuple[str, str]] = ()) -> None:
+        """Outcomes of promises: journal, judge, tell, each once. `journaled`: those whose line stands already."""
+        for done in events:
+            if self.teller.has_outcome(done):
                 continue
-            self.journal.append(outcome)
-            self.perform(self.engine.feed(outcome), None)
+            outputs: list[Output] = []
+            if (done.id, done.state) not in journaled:
+                line = Record(
+                    self.name, "store", self.journal.number, seen=time.time(), kind=OUTCOME, state=done.state, note=done.why,
+                    ids={"decision": done.id},
+                )  # fmt: skip
+                self.journal.append(line)
+                outputs = self.judge(line)
+            self.teller.outcome(done, self.place.snapshots)
+            self.perform(outputs, None)
+            self._settle(True)
+
+    def _settle(self, told: bool) -> None:
+        """What was told must not be told again after a crash: to the disk with it."""
+        if told:
+            self.journal.sync()
             self.events.sync()
+            if time.monotonic() - self._saved >= SAVE_AT_MOST:
+                self.save(durable=True)
 
     def _complain(self) -> None:
         """Say once when our own files can't be written, and once when they can again."""
-        trouble = self.journal.trouble or self.events.trouble
-        if trouble != self._trouble:
-            self._trouble = trouble
+        trouble = self.journal.trouble or self.events.trouble or self.log.trouble
+        lost = self.journal.lost + self.events.lost + self.log.lost
+        if trouble != self._complaint:
+            self._complaint = trouble
             if trouble:
-                self.log.error(f"Journal or events can't be written ({trouble}); lines wait in memory")
+                self.log.error(f"Journal, events or log can't be written ({trouble}); lines wait in memory")
             else:
-                self.log.info("Journal and events are written again")
+                self.log.info(
+                    "Journal, events and log are written again; " + (f"{lost} lines are lost" if lost else "no line is lost")
+                )
+        elif lost and not self._lost:
+            self.log.error("More lines wait than memory is given to; the oldest are lost")
+        self._lost = lost
+
+    @property
+    def complaint(self) -> str:
+        """Why our own files can't be written; empty if they can."""
+        return self._complaint
 
     def save(self, *, durable: bool) -> None:
-        """Save the state if anything changed since."""
+        """Save the state, unless lines that belong before it are not on the disk yet."""
         self._saved = time.monotonic()
-        saved = state.Saved(self.journal.number, self.journal.records, self.cursor)
+        self.journal.sync()
+        self.events.sync()
+        if self.journal.trouble or self.events.trouble:
+            return  # after a crash the older state and the journal tell what these lines would have told
+        saved = state.Saved(
+            self.journal.number, self.journal.records, self.cursor, self.events.size, self.word, self.unseen
+        )  # fmt: skip
         try:
             state.save(self.place, self.engine, saved, durable=durable)
-            self._dirty = False
         except OSError as error:
-            self.log.error(f"The state can't be saved ({error.strerror}); the journal holds everything")
+            if not self._complaint:
+                self._complaint = error.strerror or str(error)
+                self.log.error(f"The state can't be saved ({self._complaint}); the journal holds everything")
+
+    def refresh_vitals(self) -> None:
+        """Write how the run and its monitor are, for `status` and `doctor`."""
+        self._vital = time.monotonic()
+        if self.opened and not self.dry:
+            write_vitals(self.place, vitals(self))
 
     def configure(self, settings: Settings) -> None:
         """Go on with other settings (SIGHUP)."""
         self.settings = settings
-        self.engine.configure(settings)
-        self.store.settings = settings
+        if self.opened:
+            self.engine.configure(settings)
+            self.keeper.configure(settings)
+            if self.eye is not None and isinstance(self.eye.source, StatusFile):
+                self.eye.source.max_bytes = int(settings.max_status_mb * 2**20)
 
     @property
     def last_step(self) -> int | None:
@@ -370,9 +372,10 @@ class Run:
         return judge.step if judge is not None else None
 
     @property
+    def busy(self) -> bool:
+        """Is a snapshot being made, or about to be?"""
+        return self.opened and self.keeper.store.busy
+
+    @property
     def ended(self) -> bool:
         return self.met and self.word in ("completed", "crashed")
-
-
-def _shown(settings: Settings) -> dict[str, Any]:
-    return {k: sorted(v) if isinstance(v, frozenset) else v for k, v in asdict(settings).items()}

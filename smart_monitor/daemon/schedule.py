@@ -6,7 +6,9 @@ import logging
 from collections.abc import Callable
 
 from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.schedulers import SchedulerNotRunningError
 from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.interval import IntervalTrigger
 
 # apscheduler logs every late job through logging's last resort; what matters of it, our own log says.
 logging.getLogger("apscheduler").addHandler(logging.NullHandler())
@@ -18,21 +20,35 @@ class Schedule:
 
     def __init__(self, job: Callable[[], None], seconds: float) -> None:
         self._job = job
+        self.hanging = False
+        """Has a run of the job begun that has not ended?"""
         self._start(seconds)
 
     def restart(self, seconds: float) -> None:
-        self.close()
-        self._start(seconds)
+        """Begin anew, but not beside a job that hangs: its threads would pile up."""
+        if not self.hanging:
+            self.close()
+            self._start(seconds)
 
     def close(self) -> None:
-        self._scheduler.shutdown(wait=False)
+        """End it, whether it lives or not; nothing is waited for."""
+        try:
+            self.scheduler.shutdown(wait=False)
+        except SchedulerNotRunningError:
+            pass  # it has ended by itself
+
+    def _run(self) -> None:
+        self.hanging = True
+        self._job()
+        self.hanging = False
 
     def _start(self, seconds: float) -> None:
-        self._scheduler = BackgroundScheduler(
+        self.scheduler = BackgroundScheduler(
             executors={"default": ThreadPoolExecutor(1)},
             # One late tick is worth more than none; two at once are worth no more than one.
             job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
             timezone="UTC",
         )
-        self._scheduler.add_job(self._job, "interval", seconds=seconds)
-        self._scheduler.start()
+        # A trigger and not its name: the name would be looked up among all that is installed.
+        self.scheduler.add_job(self._run, IntervalTrigger(seconds=seconds, timezone="UTC"))
+        self.scheduler.start()

@@ -1,4 +1,9 @@
-"""Telling: what happened, once in the events and, where a person should know, in the log."""
+"""Telling: what happened, once in the events and, where a person should know, in the log.
+
+An event is written before its log line. After a crash an event that stands is not told again, except
+that the line of the very last one, which may have been cut off by the crash, is looked for in the log
+and made good.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +16,8 @@ from smart_monitor.daemon.log import Log
 from smart_monitor.model import SCHEMA, Decision, Finding, IncidentEvent, finding_json, incident_json, iso
 from smart_monitor.snapshots.store import StoreEvent
 
+NOT_NEWER = "the incident goes on and no newer complete checkpoint exists"
+
 
 class Teller:
     """Every method returns whether the event was new; what stands in the events already is not told again."""
@@ -20,50 +27,64 @@ class Teller:
 
     def finding(self, finding: Finding) -> bool:
         """A finding; history is written down for programs and not announced."""
-        if not self.events.append(finding_json(finding)) or finding.historical:
+        event = finding_json(finding)
+        new = self.events.append(event)
+        if finding.historical:
             return False
+        where = "" if finding.step is None else f"Step {finding.step}: "
         if finding.severity == "info":
-            self.log.info(f"{finding.reason}: {finding.message}")
+            self._say(event, new, "INFO", f"{where}{finding.reason}: {finding.message}")
         else:
-            self.log.alert(f"{finding.reason} ({finding.severity}): {finding.message}. {finding.advice}")
-        return True
+            text = f"{where}{finding.reason} ({finding.severity}): {finding.message}. {finding.advice}"
+            self._say(event, new, "ALERT", text)
+        return new
 
-    def incident(self, event: IncidentEvent) -> bool:
+    def incident(self, turn: IncidentEvent) -> bool:
         """A turn of an incident: an alert where it got worse, or was open when we first met the run."""
-        if not self.events.append(incident_json(event)):
-            return False
-        if event.state == "escalated" or (event.state == "opened" and event.historical and event.seq):
-            self.log.alert(f"Incident {event.state} ({event.severity}): {event.message}")
-        elif event.state == "resolved" and not event.historical:
-            self.log.info(f"Incident resolved: {event.message}")
-        return not event.historical
+        event = incident_json(turn)
+        new = self.events.append(event)
+        if turn.state == "escalated" or (turn.state == "opened" and turn.historical and turn.seq):
+            self._say(event, new, "ALERT", f"Incident {turn.state} ({turn.severity}): {turn.message}")
+        elif turn.state == "resolved" and not turn.historical:
+            self._say(event, new, "INFO", f"Incident resolved: {turn.message}")
+        return new and not turn.historical
 
-    def gated(self, decision: Decision) -> bool:
-        """A snapshot that a gate holds back."""
-        facts = {"step": decision.step, "bytes": 0, "seconds": 0.0, "time": iso(time.time()), "why": decision.gated}
-        new = self.events.append(_snapshot(decision.id, "gated", "", decision.reason) | facts)
-        if new:
-            self.log.info(f"Snapshot {decision.reason} held back (gated): {decision.gated}")
+    def gated(self, decision: Decision, why: str) -> bool:
+        """A snapshot that is held back."""
+        facts = {"step": decision.step, "bytes": 0, "seconds": 0.0, "time": iso(time.time()), "why": why}
+        event = _snapshot(decision.id, "gated", "", decision.reason) | facts
+        new = self.events.append(event)
+        self._say(event, new, "INFO", f"Snapshot {decision.reason} held back (gated): {why}")
         return new
 
     def outcome(self, done: StoreEvent, snapshots: Path) -> bool:
         """How a promised snapshot went."""
-        new = self.events.append(
+        event = (
             _snapshot(done.id, done.state, done.name, done.reason)
             | {"step": done.step, "bytes": done.bytes, "seconds": round(done.seconds, 3), "time": iso(time.time())}
             | {"why": done.why, "missing": [dict(m) for m in done.missing]}
         )
-        if new and done.state == "published":
+        new = self.events.append(event)
+        if done.state == "published":
             size = f"{done.bytes / 2**20:.1f} MiB in {done.seconds:.1f} s"
             lacking = f"; missing: {'; '.join(str(m.get('why', '')) for m in done.missing)}" if done.missing else ""
-            self.log.alert(f"Snapshot saved: {snapshots / done.name} ({size}){lacking}")
-        elif new:
-            self.log.error(f"Snapshot {done.reason or done.name} {done.state}: {done.why}")
+            self._say(event, new, "ALERT", f"Snapshot saved: {snapshots / done.name} ({size}){lacking}")
+        else:
+            self._say(event, new, "ERROR", f"Snapshot {done.reason or done.name} {done.state}: {done.why}")
         return new
 
-    def was_told(self, decision: Decision) -> bool:
-        """After a crash: does the end of this snapshot stand in the events already?"""
-        return any(self.events.has(_snapshot(decision.id, state, "", "")) for state in ("published", "failed", "lost"))
+    def has_outcome(self, done: StoreEvent) -> bool:
+        """Does the event of this outcome stand already (as far as the past is remembered)?"""
+        return self.events.has(_snapshot(done.id, done.state, "", ""))
+
+    def was_settled(self, decision: Decision) -> bool:
+        """After a crash: is there nothing left to do for this decision, because it was kept or needed no keeping?"""
+        settled = ("published", "gated") if decision.only_if_newer else ("published",)
+        return any(self.events.has(_snapshot(decision.id, state, "", "")) for state in settled)
+
+    def _say(self, event: dict[str, Any], new: bool, level: str, text: str) -> None:
+        if new or (self.events.ends_with(event) and not self.log.holds(text)):
+            self.log.say(level, text)
 
 
 def _snapshot(decision: str, state: str, name: str, reason: str) -> dict[str, Any]:

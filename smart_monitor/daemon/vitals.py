@@ -18,20 +18,21 @@ if TYPE_CHECKING:
 
 def vitals(run: Run) -> dict[str, Any]:
     """How a run and its monitor are, as plain JSON."""
-    judge = run.engine.judge()
+    judge, sight, store = run.engine.judge(), run.outlook.sight, run.keeper.store
     return {
         "schema": SCHEMA, "pid": os.getpid(), "time": time.time(), "run": run.name, "base": str(run.place.base),
-        "out": str(run.place.out), "sight": {"ok": run.sight.ok, "why": run.sight.why, "path": run.sight.path},
-        "trainer": run.word, "records": run.journal.records, "last_seen": run.last_seen, "unseen_steps": run.holes,
-        "copying": run.store.busy, "promised": [i.name for i in run.store.open],
-        "watchdog": "off" if run.wake is None else run.wake.trouble or "on", "trouble": run.journal.trouble or run.events.trouble,
+        "out": str(run.place.out), "sight": {"ok": sight.ok, "why": sight.why, "path": sight.path},
+        "trainer": run.word, "records": run.journal.records, "last_seen": run.last_seen, "unseen_steps": run.unseen,
+        "copying": store.busy, "promised": [i.name for i in store.open],
+        "watchdog": "off" if run.wake is None else run.wake.trouble or "on", "trouble": run.complaint,
         "poll_interval": run.settings.poll_interval,
     } | (_judged(judge) if judge is not None else {})  # fmt: skip
 
 
 def _judged(judge: Judge) -> dict[str, Any]:
     return {
-        "attempt": judge.attempts.number, "step": judge.step, "by": judge.by, "total": judge.total, "values": dict(judge.previous),
+        "attempt": judge.attempts.number, "step": judge.step, "by": judge.by, "total": judge.total,
+        "values": dict(judge.previous),
         "findings": dict(judge.counts), "open_incidents": [
             {"severity": i["severity"], "kinds": i["kinds"], "first_step": i["first_step"]} for i in judge.incidents.open.values()
         ],

@@ -2,8 +2,8 @@
 
 Events are lost on network mounts, behind symbolic links and for replaced directories; an observer can
 die of one exception and still look alive. So its directories are set anew at every scan, and when the
-eye finds changes that no event announced it is replaced, and after three times given up: the stat
-goes on without it.
+eye finds changes that no event announced it is replaced; if that does not help it is given up for an
+hour, and the stat goes on without it.
 """
 
 from __future__ import annotations
@@ -21,6 +21,12 @@ from smart_monitor.daemon.eye import Eye
 UNANNOUNCED = 3
 """Changes in one scan interval without a single event: the observer is deaf."""
 REPLACEMENTS = 3
+GIVEN_UP = 3600.0
+"""Seconds without events after the last replacement did not help."""
+RESCAN = 1.0
+"""Seconds at least between two looks at the directories on account of an unannounced change."""
+
+_Key = tuple[str, int, int]
 
 
 class _Handler(FileSystemEventHandler):
@@ -41,9 +47,10 @@ class Wake:
 
     def __init__(self, eye: Eye, paths: Iterable[str]) -> None:
         self._eye, self._paths = eye, tuple(paths)
-        self._observer: Any = None
-        self._watched: dict[tuple[str, int, int], Any] = {}
+        self.observer: Any = None
+        self._watched: dict[_Key, Any] = {}
         self._replaced = 0
+        self._until = 0.0
         self._seen = (0, 0)
         self._looked = 0.0
         self.trouble = ""
@@ -51,70 +58,76 @@ class Wake:
 
     def check(self) -> str:
         """Set the watches anew and see whether the observer still hears; a sentence if something was mended."""
-        if self._replaced > REPLACEMENTS:
+        now = time.monotonic()
+        if now < self._until:
             return ""
         changes, wakes = self._eye.changes, self._eye.wakes
-        deaf = changes - self._seen[0] >= UNANNOUNCED and wakes == self._seen[1]
+        heard, deaf = wakes > self._seen[1], changes - self._seen[0] >= UNANNOUNCED and wakes == self._seen[1]
         self._seen = (changes, wakes)
-        dead = self._observer is not None and not (
-            self._observer.is_alive() and all(e.is_alive() for e in self._observer.emitters)
-        )
-        if self._observer is not None and (dead or deaf):
-            return self._replace("died" if dead else "went deaf")
+        if heard:
+            self._replaced = 0
+        # First what left: an emitter whose directory was deleted has ended, and rightly so.
         self._watch()
+        dead = self.observer is not None and not (self.observer.is_alive() and all(e.is_alive() for e in self.observer.emitters))
+        if self.observer is not None and (dead or (deaf and self._watched)):
+            return self._replace("died" if dead else "went deaf", now)
         return ""
 
     def heard(self) -> None:
         """The eye found something: if no event said so, the directory may be new, and is watched from now on."""
-        if self._eye.wakes == self._seen[1] and self._replaced <= REPLACEMENTS and time.monotonic() - self._looked > 1.0:
-            self._looked = time.monotonic()
+        now = time.monotonic()
+        if self._eye.wakes == self._seen[1] and now >= self._until and now - self._looked > RESCAN:
+            self._looked = now
             self._watch()
 
     def close(self) -> None:
-        if self._observer is not None:
-            self._observer.stop()
-            if self._observer.is_alive():
-                self._observer.join(2)
-            self._observer = None
+        if self.observer is not None:
+            self.observer.stop()
+            if self.observer.is_alive():
+                self.observer.join(2)
+            self.observer = None
             self._watched.clear()
 
-    def _replace(self, how: str) -> str:
+    def _replace(self, how: str, now: float) -> str:
         self.close()
         self._replaced += 1
         if self._replaced > REPLACEMENTS:
+            self._replaced, self._until = 0, now + GIVEN_UP
             self.trouble = "file-system events do not arrive here"
-            return f"Watchdog {how} {self._replaced} times and is given up; the stat every 0.5 s goes on."
+            return f"Watchdog {how} {REPLACEMENTS + 1} times and rests for an hour; the stat every 0.5 s goes on."
         self._watch()
         return f"Watchdog {how} and was replaced; the stat every 0.5 s missed nothing."
 
     def _watch(self) -> None:
         wanted = _directories(self._paths)
-        if self._observer is not None and set(wanted) == set(self._watched):
+        if self.observer is not None and wanted.keys() == self._watched.keys():
             return
         try:
-            if self._observer is None:
-                self._observer = Observer()
-                self._observer.start()
+            if self.observer is None:
+                self.observer = Observer()
+                self.observer.start()
             for key in [k for k in self._watched if k not in wanted]:
                 watch = self._watched.pop(key)
                 try:
-                    self._observer.unschedule(watch)
+                    self.observer.unschedule(watch)
                 except (KeyError, OSError):
                     continue
             for key, names in wanted.items():
                 if key not in self._watched:
                     handler = _Handler(self._eye, names)
                     events: list[type[FileSystemEvent]] = [FileMovedEvent, FileClosedEvent]
-                    self._watched[key] = self._observer.schedule(handler, key[0], recursive=False, event_filter=events)
+                    self._watched[key] = self.observer.schedule(handler, key[0], recursive=False, event_filter=events)
             self.trouble = ""
         except (OSError, RuntimeError) as error:
-            # Too many watches, or the directory vanished between the look and the watch: poll on.
-            self.trouble = str(error)
+            # Too many watches, or the directory vanished between the look and the watch: poll on, and try at the next scan.
+            self.trouble = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+            if not self._watched:
+                self.close()
 
 
-def _directories(paths: Iterable[str]) -> dict[tuple[str, int, int], frozenset[str]]:
+def _directories(paths: Iterable[str]) -> dict[_Key, frozenset[str]]:
     """(directory, dev, ino) -> names to hear of: where the paths lie, and where they lead to."""
-    found: dict[tuple[str, int, int], set[str]] = {}
+    found: dict[_Key, set[str]] = {}
     for path in paths:
         for place in {path, os.path.realpath(path)}:
             directory, name = os.path.split(place)

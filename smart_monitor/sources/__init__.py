@@ -8,6 +8,7 @@ went through JSON, cut anywhere, gives the same records as reading in one go.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -40,6 +41,8 @@ class Pass:
     """The file was written again, but nothing worth a record changed."""
     retry_in: float | None = None
     """Seconds after which to look again, sooner than usual: a torn read, or 0 for "there is more"."""
+    torn: bool = False
+    """What stands there is not whole (yet): this look says nothing about it."""
     oddities: tuple[str, ...] = ()
     """Sentences about what was there but could not be used; the first few."""
     odd: int = 0
@@ -54,4 +57,8 @@ class Source(Protocol):
 
     def read(self, cursor: Cursor, now_wall: float, now_mono: float) -> Pass:
         """Look once. `now_wall` is unix time, `now_mono` seconds on a clock that never steps."""
+        ...
+
+    def resumed(self, cursor: Cursor, last: Sequence[Record], count: int) -> Cursor:
+        """Where it stands after `count` lines that reading on from `cursor` gave; `last`: the last record and state of them."""
         ...

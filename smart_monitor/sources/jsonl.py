@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -84,13 +84,19 @@ class JsonLines:
         finally:
             os.close(fd)
 
+    def resumed(self, cursor: Cursor, last: Sequence[Record], count: int) -> Cursor:
+        """Where it stands after `count` records that reading on from `cursor` gave: they are passed over."""
+        skip = cursor.get("skip", 0) + count
+        return {k: v for k, v in cursor.items() if k != "file"} | {"skip": skip} if count else cursor
+
     def _since(self, fd: int, cursor: Cursor, now_wall: float, final: bool) -> Pass:
         found = os.fstat(fd)  # before reading: what comes later changes it again
         identity = [found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size]
         place = _Place(cursor.get("offset", 0), cursor.get("row", 0), cursor.get("skipping", False))
         turn, head, known = cursor.get("turn", 0), cursor.get("head"), cursor.get("known", False)
+        skip = cursor.get("skip", 0)
         if place.offset and not _same(fd, cursor):
-            place, turn, head, known = _Place(), turn + 1, None, False
+            place, turn, head, known, skip = _Place(), turn + 1, None, False, 0
             place.oddities.append(f"{shown(self.path)} was truncated or replaced and is read from its beginning.")
             place.odd = 1
         start = place.offset
@@ -113,6 +119,9 @@ class JsonLines:
         }  # fmt: skip
         if not more:
             following["file"] = identity
+        if skip:
+            following["skip"] = max(0, skip - len(records))
+            del records[:skip]
         return Pass(
             following, self._sight(following), records, heartbeat=place.offset != start and not records,
             retry_in=0.0 if more else None, oddities=tuple(place.oddities), odd=place.odd,

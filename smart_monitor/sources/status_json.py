@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
@@ -83,6 +84,15 @@ class StatusFile:
         seen.heartbeat = written and not seen.records
         return seen
 
+    def resumed(self, cursor: Cursor, last: Sequence[Record], count: int) -> Cursor:
+        """Where it stands after `last` were read on from `cursor`; the file is looked at anew."""
+        following = {k: v for k, v in cursor.items() if k not in ("file", "body", "torn", "again", "why")}
+        for record in last:
+            following |= {"state": record.state, "ids": dict(record.ids)}
+            if record.kind == RECORD:
+                following["last"] = _mark(record)
+        return following
+
     def _find(self) -> tuple[str, os.stat_result]:
         """The file to read: the one in status/ unless only the other is usable, or is the newer."""
         usable: list[tuple[str, os.stat_result]] = []
@@ -137,7 +147,8 @@ class StatusFile:
         following = {**cursor, "torn": {"since": since, "tries": tries + 1, "file": identity}}
         if now_mono - since < TORN_FOR:
             reason = cursor.get("why", "")
-            return Pass(following, Sight(not reason, reason, path), retry_in=RETRIES[tries] if tries < len(RETRIES) else None)
+            again = RETRIES[tries] if tries < len(RETRIES) else None
+            return Pass(following, Sight(not reason, reason, path), retry_in=again, torn=True)
         following |= {"file": identity, "why": f"{shown(path)} has not been whole for more than {TORN_FOR:g} s: {how}."}
         following.pop("again", None)
         return Pass(following, Sight(False, following["why"], path))
@@ -210,7 +221,7 @@ def _digest(raw: bytes) -> str:
 _clock = lru_cache(maxsize=4096)(is_clock)
 
 
-def _mark(reading: Reading) -> str:
+def _mark(reading: Reading | Record) -> str:
     """What makes two documents the same observation: all but time, clocks and words."""
     values = sorted((k, v) for k, v in reading.values.items() if not _clock(k))
     return _digest(repr((reading.step, reading.by, reading.epoch, values, reading.nulls, reading.ids)).encode())

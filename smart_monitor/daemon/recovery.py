@@ -1,0 +1,64 @@
+"""Recovery: after a crash, the journal's lines that the state does not hold yet are folded again.
+
+What they once told stands in events.jsonl and is not told again; what they promised is a file of the
+store, and is not promised again; what a kill cut short between the two is made good.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from smart_monitor.daemon.state import Saved
+from smart_monitor.journal import read_journal
+from smart_monitor.model import OUTCOME, RECORD, STATE, Record
+
+if TYPE_CHECKING:
+    from smart_monitor.daemon.run import Run
+
+
+@dataclass(slots=True)
+class Again:
+    """What was folded again, where it matters to what is read next."""
+
+    outcomes: set[tuple[str, str]] = field(default_factory=set)
+    """(decision, state) of the store's outcomes."""
+    count: dict[str, int] = field(default_factory=dict)
+    """Lines of each source."""
+    last: dict[str, dict[str, Record]] = field(default_factory=dict)
+    """The last line of each source and kind, the later one behind."""
+
+
+def recover(run: Run, saved: Saved) -> Again:
+    """Bring engine, events and store of `run` to where the journal ends."""
+    keeper = run.keeper
+    behind = run.journal.number > saved.number
+    stood = run.events.open()
+    anew = behind and not saved.number
+    if behind or keeper.store.open:
+        # A promise may have been made long before the state was saved.
+        run.events.remember(0 if anew or keeper.store.open else saved.events)
+    silent = anew and not stood
+    if silent:
+        run.log.warning("events.jsonl is gone, so nobody knows what was told: the journal is folded without telling anything")
+    again = _refold(run, saved.number, silent=silent) if behind else Again()
+    run.told(keeper.store.recover(), again.outcomes)
+    run.events.forget(keeper.promised)
+    return again
+
+
+def _refold(run: Run, number: int, *, silent: bool) -> Again:
+    again = Again()
+    for _, record in read_journal(run.place.journal, run.name, number):
+        outputs = run.judge(record)
+        run.heed(record, again=True)
+        if not silent:
+            run.perform(outputs, None)
+        if record.kind == OUTCOME:
+            again.outcomes.add((record.ids.get("decision", ""), record.state))
+        elif record.kind in (RECORD, STATE):
+            again.count[record.source] = again.count.get(record.source, 0) + 1
+            kinds = again.last.setdefault(record.source, {})
+            kinds.pop(record.kind, None)  # so that the later of the two stands behind
+            kinds[record.kind] = record
+    return again
