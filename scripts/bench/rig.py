@@ -83,6 +83,7 @@ class Daemon:
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
+                    cwd=self.base,  # python -m looks there first
                     env={**self._environment, "NOTIFY_SOCKET": address},
                 )
             try:
