@@ -128,7 +128,8 @@ def _await_snapshot(base: Path, monitor: subprocess.Popen[bytes]) -> list[Path]:
     while time.monotonic() < deadline and monitor.poll() is None:
         found = [path for path in _snapshots(base) if "best_model" not in path.name]
         if found:
-            return found
+            # Two may be of the same second; the first is the one of the lower step.
+            return sorted(found, key=lambda path: _read_json(path / "metadata.json").get("step") or 0)
         time.sleep(0.2)
     raise DemoError("Nothing was caught: no snapshot of the trouble was published.")
 
