@@ -140,9 +140,12 @@ def resolve(layers: Sequence[tuple[str, Mapping[str, Any]]]) -> tuple[Settings, 
                 raise ConfigError(_unknown(key, name, [*KEYS, "phase"]))
         if "preset" in layer:
             preset = _checked("preset", layer["preset"], name)
-            for key, value in PRESETS[preset].items() if preset != "default" or values else ():
-                values[key] = _checked(key, value, name)
+            for key, value in PRESETS[preset].items():
                 origin[key] = f"{name} (preset {preset})"
+                if preset == "default":
+                    values.pop(key, None)  # as if nobody had set it: then a short run asks for less
+                else:
+                    values[key] = _checked(key, value, name)
         for key, value in layer.items():
             if key == "phase":
                 phases = _phases(value, name)
@@ -184,7 +187,7 @@ def _checked(key: str, value: Any, where: str) -> Any:
     if want is bool:
         return _boolean(key, value, where)
     if want is str:
-        if value not in PRESETS:
+        if not isinstance(value, str) or value not in PRESETS:
             raise ConfigError(f"{where}: {key} must be one of {', '.join(PRESETS)}, not {value!r}")
         return value
     number = _number(key, value, where, want)

@@ -8,6 +8,8 @@ and is cut off when the journal is opened for writing.
 from __future__ import annotations
 
 import json
+import math
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +18,9 @@ from typing import Any
 from smart_monitor.linefile import LineFile, cut_torn_tail
 from smart_monitor.model import RECORD, SCHEMA, STATE, Record, to_json
 
+TAIL = 1 << 20
+"""Bytes from the end of a file in which, as a rule, all stands that opening it has to know."""
+_NUMBER = b'{"n": '
 _DEFAULTS = Record("", "", -1)._asdict()
 _WRITTEN = tuple(name for name in Record._fields if name not in ("run", "values", "kind"))
 
@@ -27,8 +32,15 @@ def encode(record: Record, number: int) -> str:
         value = getattr(record, name)
         if value != _DEFAULTS[name]:
             line[name] = value
-    line["values"] = dict(record.values)
+    line["values"] = {name: _float(value) for name, value in record.values.items()}
     return to_json(line, ensure_ascii=False)
+
+
+def _float(value: Any) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # an integer beyond all floats; the engine takes it for infinite, too
+        return math.inf if value > 0 else -math.inf
 
 
 def decode(line: bytes | str, run: str) -> tuple[int, Record] | None:
@@ -40,11 +52,16 @@ def decode(line: bytes | str, run: str) -> tuple[int, Record] | None:
         return None
     number = int(fields.pop("n"))
     try:
-        fields["values"] = {k: float(v) for k, v in fields["values"].items()}
-        fields["nulls"] = tuple(fields.get("nulls", ()))
-        fields.setdefault("index", -1)
-        return number, Record(run=run, **fields)
-    except (TypeError, KeyError, AttributeError) as error:
+        known = {name: fields[name] for name in _WRITTEN if name in fields}
+        known["values"] = {k: float(v) for k, v in fields["values"].items()}
+        known["nulls"] = tuple(fields.get("nulls", ()))
+        for name in ("epoch", "time", "seen"):
+            if known.get(name) is not None:
+                known[name] = float(known[name])
+        known.setdefault("source", "")
+        known.setdefault("index", -1)
+        return number, Record(run=run, kind=fields.get("kind", RECORD), **known)
+    except (TypeError, KeyError, AttributeError, OverflowError) as error:
         raise ValueError(str(error)) from error
 
 
@@ -79,15 +96,23 @@ class Journal:
         files = journal_files(self.directory)
         if files:
             cut_torn_tail(files[-1])
+        if files:
+            self._day = files[-1].stem
         for path in reversed(files):
-            for number, record in read_file(path, self.run):
-                self.number = max(self.number, number)
-                if record.kind == RECORD:
-                    self.records = max(self.records, record.index + 1)
-                if record.kind in (RECORD, STATE):
-                    self.last[record.source] = record
-            if self.number and self.records:
+            if self._look(path, TAIL) or self._look(path, None):
                 break
+
+    def _look(self, path: Path, tail: int | None) -> bool:
+        """Learn from the last `tail` bytes of a file where the journal stands; is that known now?"""
+        last: dict[str, Record] = {}
+        for number, record in read_file(path, self.run, tail):
+            self.number = max(self.number, number)
+            if record.kind == RECORD:
+                self.records = max(self.records, record.index + 1)
+            if record.kind in (RECORD, STATE):
+                last[record.source] = record
+        self.last = last | self.last  # what a newer file says of a source holds
+        return bool(self.number and self.records)
 
     def append(self, record: Record) -> int:
         """Write one line and return its number. While the disk refuses, lines wait in memory."""
@@ -112,10 +137,18 @@ def journal_files(directory: Path) -> list[Path]:
     return sorted(p for p in directory.glob("*.jsonl") if p.stem.isdigit() and len(p.stem) == 8)
 
 
-def read_file(path: Path, run: str) -> Iterator[tuple[int, Record]]:
-    """(number, record) of each whole line; damaged lines are passed over."""
+def read_file(path: Path, run: str, tail: int | None = None, after: int = 0) -> Iterator[tuple[int, Record]]:
+    """(number, record) of each whole line numbered above `after`; damaged lines are passed over.
+
+    With `tail` only of the lines that begin within the last so many bytes.
+    """
     with path.open("rb") as lines:
+        if tail is not None and (size := os.fstat(lines.fileno()).st_size) > tail:
+            lines.seek(size - tail)
+            lines.readline()
         for line in lines:
+            if after and _numbered_up_to(line, after):
+                continue
             if not line.endswith(b"\n"):
                 return
             try:
@@ -136,9 +169,17 @@ def read_journal(directory: Path, run: str, after: int = 0) -> Iterator[tuple[in
             start = position
             break
     for path in files[start:]:
-        for number, record in read_file(path, run):
+        for number, record in read_file(path, run, after=after):
             if number > after:
                 yield number, record
+
+
+def _numbered_up_to(line: bytes, after: int) -> bool:
+    """Is this surely a line of a number up to `after`? Asked before it is parsed: most of a day may lie before the cursor."""
+    if not line.startswith(_NUMBER):
+        return False
+    digits = line[len(_NUMBER) : len(_NUMBER) + 20].split(b",", 1)[0]
+    return digits.isdigit() and int(digits) <= after
 
 
 def run_name(directory: Path) -> str:

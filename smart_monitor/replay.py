@@ -50,7 +50,7 @@ def _directory(path: Path) -> tuple[str, Iterator[Record]]:
         journal = out / STATE_DIRECTORY / "journal"
         if journal_files(journal):
             run = run_name(journal) or path.resolve().name
-            return run, (record for _, record in read_journal(journal, run))
+            return run, _guarded((record for _, record in read_journal(journal, run)), journal)
     name = path.resolve().name
     rows = sorted(p for p in path.glob("*.jsonl") if p.is_file())
     if rows:

@@ -32,7 +32,7 @@ from typing import Any
 
 from smart_monitor.config import Settings, resolve
 from smart_monitor.engine import Engine
-from smart_monitor.model import OUTCOME, RECORD, STATE, TICK, Decision, Finding, IncidentEvent, Output, Record
+from smart_monitor.model import OUTCOME, STATE, TICK, Decision, Finding, IncidentEvent, Output, Record
 from smart_monitor.registry import rule_classes
 from smart_monitor.rules import Moment, Rule, Verdict
 

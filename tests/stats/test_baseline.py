@@ -1,0 +1,83 @@
+"""The baseline against a slow twin, and what it must never do."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import statistics
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smart_monitor.stats.baseline import CAP, FLOOR, LEVEL_WINDOW, NEW_LEVEL, NOISE_WINDOW, Baseline
+
+
+def calm(count: int, level: float = 1.0, noise: float = 0.02, seed: int = 0) -> list[float]:
+    source = random.Random(seed)
+    return [level * source.gauss(1, noise) for _ in range(count)]
+
+
+def fed(values: list[float], **how: object) -> Baseline:
+    base = Baseline(**how)  # type: ignore[arg-type]
+    for value in values:
+        base.observe(value, flagged=False)
+    return base
+
+
+@given(st.lists(st.floats(0.9, 1.1), min_size=2, max_size=300))
+def test_level_mean_and_noise_are_what_the_slow_twin_says(values: list[float]) -> None:
+    base = fed(values, guard=False)
+    residuals = []
+    for n in range(1, len(values)):
+        level = statistics.median(values[max(0, n - LEVEL_WINDOW) : n])
+        residuals.append(max(-CAP, min(CAP, (values[n] - level) / level)))
+    residuals = residuals[-NOISE_WINDOW:]
+    upper = math.sqrt(sum(r * r for r in residuals if r > 0) / (len(residuals) / 2))
+    spread = max(1.4826 * statistics.median(map(abs, residuals)), FLOOR)
+    assert statistics.median(values[-LEVEL_WINDOW:]) == base.level
+    assert math.isclose(sum(values[-5:]) / len(values[-5:]), base.mean, rel_tol=1e-12)
+    assert math.isclose(max(upper, spread), base.noise, rel_tol=1e-9)
+    assert math.isclose(spread, base.spread, rel_tol=1e-12)
+
+
+@given(st.lists(st.one_of(st.floats(), st.floats(0.5, 2), st.just(0.0)), max_size=120), st.integers(0, 119))
+def test_a_baseline_goes_on_from_its_state_as_if_nothing_had_been(values: list[float], cut: int) -> None:
+    whole = fed(values)
+    broken = Baseline()
+    broken.restore(json.loads(json.dumps(fed(values[:cut]).state())))
+    for value in values[cut:]:
+        broken.observe(value, flagged=False)
+    assert json.dumps(whole.state()) == json.dumps(broken.state())
+    assert repr((whole.level, whole.noise, whole.mean, whole.mature)) == repr(
+        (broken.level, broken.noise, broken.mean, broken.mature)
+    )
+
+
+def test_one_outlier_raises_the_noise_and_not_the_spread() -> None:
+    base = fed([*calm(60), 5.0, *calm(20, seed=1)])
+    assert base.noise > 0.1
+    assert base.spread < 0.04
+
+
+def test_a_level_that_lasts_is_believed_after_fifteen_values() -> None:
+    base = fed([*calm(60), *calm(NEW_LEVEL - 1, 3.0, seed=1)])
+    assert base.level < 1.1
+    base.observe(3.0, flagged=False)
+    assert 2.9 < base.level < 3.1
+
+
+def test_non_finite_values_change_nothing() -> None:
+    base = fed(calm(60))
+    before = json.dumps(base.state())
+    for value in (math.nan, math.inf, -math.inf):
+        base.observe(value, flagged=True)
+    assert before == json.dumps(base.state())
+
+
+def test_the_next_attempt_starts_with_the_noise_and_without_the_level() -> None:
+    heir = fed(calm(60)).successor()
+    assert not heir.mature and heir.admitted == 0
+    for value in (7.0, 7.1, 6.9):
+        heir.observe(value, flagged=False)
+    assert heir.mature and 6.9 <= heir.level <= 7.1 and heir.noise < 0.05
