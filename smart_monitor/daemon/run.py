@@ -310,7 +310,8 @@ class Run:
         if told:
             self.journal.sync()
             self.events.sync()
-            if time.monotonic() - self._saved >= SAVE_AT_MOST:
+            # In the middle of a recovery there is no state yet that could be saved.
+            if self.opened and time.monotonic() - self._saved >= SAVE_AT_MOST:
                 self.save(durable=True)
 
     def _complain(self) -> None:
