@@ -40,7 +40,9 @@ def environment(settings: Mapping[str, str] | None = None) -> dict[str, str]:
     return clean | {"PYTHONPATH": str(ROOT)} | QUICK | dict(settings or {})
 
 
-def command(*arguments: str | Path, settings: Mapping[str, str] | None = None, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def command(
+    *arguments: str | Path, settings: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
     """`smart-monitor ARGUMENTS`, to its end."""
     return subprocess.run(
         [sys.executable, "-m", "smart_monitor", *map(str, arguments)],

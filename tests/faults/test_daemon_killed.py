@@ -84,7 +84,9 @@ def says_so(monitor: Monitor, seed: str) -> None:
     assert 1 == max(told.values()), f"{seed}: {told.most_common(3)}"
     assert monitor.told() == command("replay", monitor.out, "--format", "jsonl", settings=SETTINGS).stdout, seed
     alerts = collections.Counter(line.partition("] [ALERT] ")[2] for line in monitor.alerts())
-    expected = {e["step"] for e in monitor.events("finding") if e["severity"] != "info" and not e["historical"] and e["step"] is not None}
+    expected = {
+        e["step"] for e in monitor.events("finding") if e["severity"] != "info" and not e["historical"] and e["step"] is not None
+    }
     twice = [text for text, number in alerts.items() if number > 1 and text.startswith(("Step", "Snapshot"))]
     assert [] == twice, seed
     alerted = {int(text.split(":")[0][5:]) for text in alerts if text.startswith("Step ")}

@@ -1,0 +1,242 @@
+"""File-system events wake sooner; their silent death is noticed; without them everything goes on."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from smart_monitor.daemon.eye import SAMPLE, Eye
+from smart_monitor.daemon.schedule import Schedule
+from smart_monitor.daemon.wake import REPLACEMENTS, Wake
+from smart_monitor.sources import Cursor, Pass, Sight
+from smart_monitor.sources.status_json import StatusFile
+from tests.daemon.watching import Trainer, until
+
+
+class Watch:
+    """An eye and its wake beside a trainer."""
+
+    def __init__(self, base: Path, *, running: bool = True) -> None:
+        self.trainer = Trainer(base)
+        source = StatusFile(base, "r")
+        self.seen: list[Pass] = []
+        self.eye = Eye(source, {}, lambda _, seen: self.seen.append(seen))
+        self.wake = Wake(self.eye, source.paths)
+        if running:
+            self.eye.start()
+
+    def steps(self) -> list[int | None]:
+        return [r.step for p in self.seen for r in p.records]
+
+    def close(self) -> None:
+        self.eye.close()
+        self.wake.close()
+        if self.eye.is_alive():
+            self.eye.join(10)
+
+
+@pytest.fixture
+def watch(tmp_path: Path) -> Iterator[Watch]:
+    made = Watch(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def still(tmp_path: Path) -> Iterator[Watch]:
+    """An eye that looks only when told to."""
+    made = Watch(tmp_path, running=False)
+    yield made
+    made.close()
+
+
+def look(watch: Watch, *, write: bool = True) -> None:
+    if write:
+        watch.trainer.train(1)
+    watch.eye.look()
+
+
+def test_an_event_wakes_the_eye_long_before_its_next_look(watch: Watch) -> None:
+    watch.wake.check()
+    delays = []
+    for _ in range(9):
+        time.sleep(0.02)
+        watch.trainer.train(1)
+        began, step = time.monotonic(), watch.trainer.step
+        until(lambda: step in watch.steps())  # noqa: B023
+        delays.append(time.monotonic() - began)
+    assert sorted(delays)[4] < SAMPLE / 2
+
+
+def test_replacements_of_a_linked_status_file_wake_it_too(tmp_path: Path, watch: Watch) -> None:
+    real = Trainer(tmp_path / "elsewhere")
+    real.train(1)
+    watch.trainer.path.symlink_to(real.path)
+    watch.wake.check()
+    before = watch.eye.wakes
+    real.train(1)
+    until(lambda: watch.eye.wakes > before)
+
+
+def test_events_of_other_files_wake_nobody(watch: Watch) -> None:
+    watch.trainer.train(1)
+    watch.wake.check()
+    time.sleep(0.1)
+    before = watch.eye.wakes
+    (watch.trainer.path.parent / "other.json").write_text("{}")
+    time.sleep(0.2)
+    assert before == watch.eye.wakes
+
+
+def test_an_observer_whose_thread_died_is_replaced(still: Watch) -> None:
+    still.trainer.train(1)
+    still.wake.check()
+    observer = still.wake.observer
+    observer.stop()
+    observer.join(5)
+    assert "died and was replaced" in still.wake.check()
+    before = still.eye.wakes
+    still.trainer.train(1)
+    until(lambda: still.eye.wakes > before)
+
+
+def test_an_emitter_that_died_while_its_observer_lives_is_noticed(still: Watch) -> None:
+    still.trainer.train(1)
+    still.wake.check()
+    for emitter in still.wake.observer.emitters:
+        emitter.stop()
+        emitter.join(5)
+    assert still.wake.observer.is_alive()
+    assert "died and was replaced" in still.wake.check()
+
+
+def test_a_handler_that_fails_wakes_and_does_not_end_the_observer(watch: Watch) -> None:
+    watch.wake.check()
+    original, hits = watch.eye.wake, threading.Event()
+
+    def fails() -> None:
+        if not hits.is_set():
+            hits.set()
+            raise RuntimeError("a fault of ours")
+        original()
+
+    watch.eye.wake = fails  # type: ignore[method-assign]
+    watch.trainer.train(1)
+    assert hits.wait(20)
+    before = watch.eye.wakes
+    watch.trainer.train(1)
+    until(lambda: watch.eye.wakes > before)
+    assert watch.wake.observer.is_alive()
+
+
+def test_a_deaf_observer_is_replaced_and_after_four_times_rests(still: Watch) -> None:
+    """Deaf: it watches, the eye finds changes by itself, and no event ever came."""
+    said = []
+    for _ in range(REPLACEMENTS + 2):
+        still.wake.check()
+        if still.wake.observer is not None:
+            still.wake.observer.unschedule_all()
+        for _ in range(3):
+            look(still)
+        said.append(still.wake.check())
+    assert ["went deaf and was replaced" in s for s in said[:REPLACEMENTS]] == [True] * REPLACEMENTS
+    assert "rests for an hour" in said[REPLACEMENTS]
+    assert "" == said[-1]
+    assert still.wake.trouble
+    assert still.wake.observer is None
+
+
+def test_a_directory_moved_away_and_made_anew_is_watched_at_the_next_change(still: Watch) -> None:
+    look(still)
+    still.wake.check()
+    directory = still.trainer.path.parent
+    directory.rename(directory.with_name("old"))
+    directory.mkdir()
+    time.sleep(1.1)
+    look(still)
+    still.wake.heard()
+    before = still.eye.wakes
+    still.trainer.train(1)
+    until(lambda: still.eye.wakes > before)
+    shutil.rmtree(directory)
+    assert "" == still.wake.check()
+
+
+def test_without_inotify_instances_the_stat_goes_on(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: Any, **__: Any) -> None:
+        raise OSError(24, "inotify instance limit reached")
+
+    # The limit is the kernel's and every test's: to exhaust it would disturb the others.
+    monkeypatch.setattr("watchdog.observers.api.BaseObserver.schedule", refused)
+    assert "" == watch.wake.check()
+    assert "inotify instance limit reached" == watch.wake.trouble
+    watch.trainer.train(1)
+    until(lambda: watch.steps() == [1])
+    monkeypatch.undo()
+    watch.wake.check()
+    assert "" == watch.wake.trouble
+
+
+class Broken:
+    """A source that raises, which no source may."""
+
+    name = "broken"
+    healed = False
+
+    def read(self, cursor: Cursor, now_wall: float, now_mono: float) -> Pass:
+        if not self.healed:
+            raise ZeroDivisionError("what nobody foresaw")
+        return Pass(cursor, Sight(True, "", "somewhere"))
+
+    def resumed(self, cursor: Cursor, last: Any, count: int) -> Cursor:
+        return cursor
+
+
+def test_a_source_that_raises_blinds_its_run_until_it_is_well_again() -> None:
+    seen: list[Pass] = []
+    source = Broken()
+    eye = Eye(source, {}, lambda _, s: seen.append(s))
+    eye.start()
+    until(lambda: seen)
+    assert "Reading failed: ZeroDivisionError: what nobody foresaw" == seen[0].sight.why
+    source.healed = True
+    until(lambda: len(seen) > 1)
+    assert seen[-1].sight.ok
+    eye.close()
+    eye.join(10)
+
+
+def test_a_scheduler_that_died_can_be_started_anew() -> None:
+    ticks: list[int] = []
+    schedule = Schedule(lambda: ticks.append(1), 0.1)
+    until(lambda: ticks)
+    schedule.scheduler.shutdown(wait=False)
+    time.sleep(0.3)
+    count = len(ticks)
+    time.sleep(0.3)
+    assert count == len(ticks)
+    schedule.restart(0.1)
+    until(lambda: len(ticks) > count)
+    schedule.close()
+
+
+def test_beside_a_job_that_hangs_no_second_scheduler_is_started() -> None:
+    release, began = threading.Event(), threading.Event()
+
+    def job() -> None:
+        began.set()
+        release.wait(30)
+
+    schedule = Schedule(job, 0.05)
+    assert began.wait(20)
+    scheduler = schedule.scheduler
+    schedule.restart(0.05)
+    assert scheduler is schedule.scheduler
+    release.set()
+    schedule.close()
