@@ -219,20 +219,20 @@ class Judge:
         """Ask every rule that the line concerns, then let the baselines learn from it."""
         values, findings = moment.values, list[tuple[Finding, Rule]]()
         moment.baselines, moment.history = self.baselines, self.histories["place"]
-        for key in list(self.episodes):
+        for key in list(self.episodes) if self.episodes else ():
             if moment.record.kind in self.rules[key.split(" ", 1)[0]].ended_by:
                 del self.episodes[key]
         if moment.record.kind != RECORD:
             self._put(self.by_line.get(moment.record.kind, ()), moment, "", findings)
             return findings
-        aside = ""
+        aside: list[str] = []
         for metric, asked in self.by_metric.items():
             if metric in values and self._put(asked, moment, metric, findings):
-                aside += f" {metric} "
+                aside.append(metric)
         self._put(self.by_line.get(RECORD, ()), moment, "", findings)
         for metric, baseline in self.baselines.items():
             if metric in values:
-                baseline.observe(values[metric], flagged=bool(aside) and f" {metric} " in aside)
+                baseline.observe(values[metric], flagged=metric in aside)
         self._remember(moment)
         return findings
 
@@ -248,7 +248,7 @@ class Judge:
 
     def _put(self, group: Iterable[Asked], moment: Moment, metric: str, findings: list[tuple[Finding, Rule]]) -> bool:
         """Ask a group of rules; a first true answer becomes a finding. Is the value to be set aside?"""
-        aside = False
+        aside, episodes = False, self.episodes
         for rule, key, judge in group:
             try:
                 verdict = judge(moment, metric)
@@ -259,7 +259,7 @@ class Judge:
             except Exception as error:  # a plug-in's exception becomes a finding about us, never an outage
                 moment.failures.append((rule.kind, _words(error)))
                 continue
-            if key in self.episodes:
+            if episodes and key in episodes:
                 self.episodes[key] += 1
                 if self.episodes[key] >= rule.rearm:
                     del self.episodes[key]

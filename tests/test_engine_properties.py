@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smart_monitor.config import Settings, resolve
+from smart_monitor.config import resolve
 from smart_monitor.engine import Engine, StateError
 from smart_monitor.model import OUTCOME, STATE, TICK, Decision, Finding, IncidentEvent, Output, Record, finding_json, to_json
 from smart_monitor.registry import rule_classes
@@ -221,7 +221,3 @@ def test_the_end_of_the_run_is_heard_by_every_rank() -> None:
             judging.feed(Record("r", "s", 2 * n, n, values={"loss": loss}, rank=rank))
     outputs = judging.feed(Record("r", "s", 119, kind=STATE, state="completed"))
     assert [o.reason for o in outputs if isinstance(o, Decision)] == ["best_model_loss_0.8000"]
-
-
-def test_the_defaults_are_those_of_the_guide() -> None:
-    assert Settings().loss_window == 10

@@ -47,11 +47,15 @@ class BestModel(Rule):
         known = memory.get(metric)
         if known is None:
             known = memory[metric] = {"count": 0, "announced": value, "best": value, "step": moment.step}
-        known["count"] += 1
-        memory["top"] = max(memory.get("top", 0), moment.step or 0)
+        if known["count"] <= WARM_UP:
+            known["count"] += 1
+        if moment.step is not None and moment.step > memory.get("top", 0):
+            memory["top"] = moment.step
         better = value > known["best"] if metric == "accuracy" else value < known["best"]
         if better:
             known["best"], known["step"] = value, moment.step
+        elif "settled" in known:
+            return None
         base = moment.baselines.get(metric)
         if base is not None and base.mature and base.guard and not known.get("settled"):
             # The first value of a run that starts flat is one draw from its noise; its level says more.

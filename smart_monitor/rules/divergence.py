@@ -19,9 +19,9 @@ class Divergence(Rule):
     compute.
 
     Formula: either at least `divergence_rising` (80 %) of neighbouring pairs in the last `loss_window`
-    finite values rise, and the window as a whole rises by more than 5 noises as they were
-    before it (any rise, without the guard); or the median of the last 15 admitted values has stood more than 25 %, and 3 noises, above
-    the lowest such median for 15 records (a level rule: gradual ramps come in noisy steps).
+    finite values rise, and the window as a whole rises by more than 5 noises as they were before it (any
+    rise, without the guard); or the level (median of the last 21 admitted values) has stood more than 25 %,
+    and 3 noises, above its lowest for 15 records (a level rule: gradual ramps come in noisy steps).
 
     Judges from: a full window; the level rule from 30 values. Not on losses that take both signs.
 
@@ -42,7 +42,11 @@ class Divergence(Rule):
         loss = moment.values[metric]
         base = moment.baselines[metric]
         need = moment.settings.loss_window - 1
-        if len(base.seen) < need or loss - loss != 0 or not loss > base.seen[-need]:
+        # Cheap questions first: a falling end or start leaves too few rises in most windows.
+        seen = base.seen
+        if len(seen) < need or loss - loss != 0 or not loss > seen[-need]:
+            return None
+        if base.guard and base.mature and not loss - seen[-need] > NET_RISE * base.noises[-need] * base.unit:
             return None
         window = [*list(base.seen)[-need:], loss]
         rises = sum(map(lt, window, window[1:]))

@@ -36,6 +36,9 @@ class MaskedNan(Rule):
             return self._still(moment) if memory.get("out") else None
         zero = moment.zero_loss or values.get("loss") == 0.0
         norm = values.get("grad_norm")
+        if not zero and norm is not None and memory.get("quiet"):
+            return None  # the usual row, as the one before it
+        memory["quiet"] = not zero and norm is not None
         if zero and moment.evaluation and norm is None:
             return self._still(moment) if memory.get("out") else None
         since = memory["since"] = 0 if norm is not None else min(memory.get("since", LATELY), LATELY) + 1

@@ -51,8 +51,8 @@ class Baseline:
     """
 
     __slots__ = (
-        "absolute", "admitted", "bad", "guard", "held", "inherited", "largest_change", "last", "level", "mature", "mean", "noise",
-        "noises", "positive", "recent", "residuals", "seen", "short", "squares", "times", "unit", "uppers",
+        "absolute", "admitted", "bad", "edge", "guard", "held", "inherited", "largest_change", "last", "level", "mature", "mean",
+        "noise", "noises", "positive", "recent", "residuals", "seen", "short", "squares", "times", "unit", "uppers",
     )  # fmt: skip
 
     def __init__(
@@ -84,6 +84,8 @@ class Baseline:
         self.level = math.nan
         self.unit = math.nan
         self.noise = math.nan
+        self.edge = math.nan
+        """How far on the bad side of the level a value stands out; NaN while nothing is known."""
         self.inherited = False
 
     # -- what rules ask ---------------------------------------------------------------------------
@@ -121,24 +123,19 @@ class Baseline:
         if self.admitted == 0:
             return False
         if self.mature:
-            return self.score(value) >= self.bar
+            return (value - self.level) * self.bad >= self.edge
         rise = (value - self.last) * self.bad
         return rise > 0 and rise >= YOUNG_FACTOR * self.largest_change
-
-    @property
-    def bar(self) -> float:
-        """The score from which a value stands out: `times`, or twice as much where losses take both signs."""
-        return 2 * self.times if self.negative else self.times
 
     # -- what the engine tells it -----------------------------------------------------------------
 
     def observe(self, value: float, *, flagged: bool) -> None:
         """Take in a judged value: admit it, or set it aside. Non-finite values change nothing."""
-        if not math.isfinite(value):
+        if value - value != 0:
             return
         self.seen.append(value)
         self.noises.append(self.noise)
-        if flagged or (self.guard and self.mature and self.stands_out(value)):
+        if flagged or (self.mature and self.guard and (value - self.level) * self.bad >= self.edge):
             self.held.append(value)
             if len(self.held) >= NEW_LEVEL:
                 self._believe_new_level()
@@ -149,9 +146,8 @@ class Baseline:
                     self._weigh(outlier)
             self.held.clear()
         if self.admitted:
-            change = abs(value - self.last)
-            if self.admitted < MATURE and change > self.largest_change and math.isfinite(change):
-                self.largest_change = change
+            if self.admitted < MATURE and self.largest_change < abs(value - self.last) < math.inf:
+                self.largest_change = abs(value - self.last)
             self._weigh(value)
         self._take(value)
 
@@ -180,30 +176,42 @@ class Baseline:
         if not self.unit > 0:
             return
         residual = (value - self.level) * self.bad / self.unit
-        residual = min(residual, CAP) if residual > 0 else max(residual, -CAP)
-        if len(self.residuals) == NOISE_WINDOW:
-            old = self.residuals.popleft()
+        if not -CAP < residual < CAP:
+            residual = CAP if residual > 0 else -CAP
+        residuals = self.residuals
+        if len(residuals) == NOISE_WINDOW:
+            old = residuals.popleft()
             if old > 0:
                 self.squares = max(0.0, self.squares - old * old)
-        self.residuals.append(residual)
-        self.uppers.push(abs(residual))
+        residuals.append(residual)
         if residual > 0:
             self.squares += residual * residual
+            self.uppers.push(residual)
+        else:
+            self.uppers.push(-residual)
 
     def _settle(self) -> None:
-        self.level = self.recent.median
-        short = self.short
+        short, level = self.short, self.recent.median
         mean = sum(short) / len(short)
+        self.level = level
         self.mean = mean if mean - mean == 0 else sum(v / len(short) for v in short)
+        times = self.times
         if self.absolute:
-            self.unit = 100.0
+            unit = 100.0
         elif self.positive < NOISE_WINDOW:
-            self.unit = sum(abs(v) / len(self.recent) for v in self.recent.values)
+            unit = sum(abs(v) / len(self.recent) for v in self.recent.values)
+            times *= 2  # where losses take both signs, twice as far
         else:
-            self.unit = self.level
-        if self.uppers:
-            uppers = len(self.residuals) / 2
-            self.noise = max(math.sqrt(self.squares / uppers), MAD_TO_SIGMA * self.uppers.median, FLOOR)
+            unit = level
+        self.unit = unit
+        if self.residuals:
+            noise = math.sqrt(2 * self.squares / len(self.residuals))
+            spread = MAD_TO_SIGMA * self.uppers.median
+            if spread > noise:
+                noise = spread
+            self.noise = max(FLOOR, noise)
+        scale = unit * self.noise
+        self.edge = times * scale if scale > 0 else math.nan
 
     # -- attempts and state -----------------------------------------------------------------------
 

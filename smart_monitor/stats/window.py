@@ -24,7 +24,7 @@ class MedianWindow:
         values, ordered = self.values, self._ordered
         if len(values) == self.size:
             del ordered[bisect_left(ordered, values[0])]
-        values.append(value)
+        values.append(value)  # drops values[0] where it is full
         insort(ordered, value)
 
     def __len__(self) -> int:
