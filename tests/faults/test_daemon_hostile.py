@@ -1,4 +1,4 @@
-"""Status files that nobody should write: each is said or digested, none ends the daemon, forges a line or parts live from replay."""
+"""Status files that nobody should write: each is said or digested; none ends the daemon or forges a line."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ ODD_VALUES: list[dict[str, object]] = [
     {"grad_norm": float("inf")}, {"epoch": float("inf")}, {"epoch": float("nan")}, {"epoch": 1e308}, {"epoch": "x"},
     {"timestamp": float("nan")}, {"timestamp": 1e308}, {"timestamp": -1e15}, {"timestamp": "yesterday"}, {"timestamp": 10**30},
     {"total_steps": -1}, {"total_steps": 0}, {"total_steps": 10**30}, {"total_steps": "many"}, {"batch_size": 1e308},
-    {"rank": -1}, {"rank": "0"}, {"rank": 10**12}, {"pid": "x"}, {"pid": -1}, {"run_id": "a\n[2026-01-01 00:00:00] [ALERT] forged"},
+    {"rank": -1}, {"rank": "0"}, {"rank": 10**12},
+    {"pid": "x"}, {"pid": -1}, {"run_id": "a\n[2026-01-01 00:00:00] [ALERT] forged"},
     {"status": "weird"}, {"status": 7}, {"status": None}, {"x" * 5000: 1}, {f"m{i}": i for i in range(2000)},
     {"\ud800": 1}, {"a\nb": 2}, {"": 3}, {"loss": 0.7, "Loss": 9}, {"error_message": "/etc/passwd\n" * 30},
 ]  # fmt: skip
