@@ -11,16 +11,7 @@ from typing import Any, NamedTuple
 from smart_monitor.aliases import METRICS
 from smart_monitor.config import Settings
 from smart_monitor.incidents import RANK, Conditions, Gates, Incidents, decision_of, escalation_of, gate_width
-from smart_monitor.model import (
-    OUTCOME,
-    RECORD,
-    STATE,
-    Decision,
-    Finding,
-    Output,
-    Record,
-    finding_state,
-)
+from smart_monitor.model import OUTCOME, RECORD, STATE, Decision, Finding, Output, Record, finding_state
 from smart_monitor.rules import Moment, Rule, Verdict
 from smart_monitor.rules._telling import finding_of
 from smart_monitor.stats.attempts import Attempts
