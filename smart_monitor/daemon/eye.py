@@ -30,7 +30,7 @@ class Eye(threading.Thread):
         self.wakes = 0
         self._cursor = cursor
         self._deliver = deliver
-        self._sight: Sight | None = None
+        self._last: tuple[Sight, bool] | None = None
         self._woken = threading.Event()
         self._closed = False
 
@@ -62,14 +62,13 @@ class Eye(threading.Thread):
         return seen
 
     def _report(self, seen: Pass) -> None:
-        first = self._sight is None
-        moved = seen.cursor is not self._cursor
-        if moved:
-            self.changes += 1
         self._cursor = seen.cursor
-        changed = seen.sight != self._sight
-        self._sight = seen.sight
+        look = seen.sight, seen.torn
+        changed, self._last = look != self._last, look
+        written = bool(seen.records or seen.heartbeat)
+        self.changes += written
         self.passes += 1
         self.last_pass = time.monotonic()
-        if (first or moved or changed or seen.records or seen.heartbeat or seen.oddities) and not self._closed:
+        # A cursor that moved and brought nothing is not worth a wake: from the older one, the same is read.
+        if (changed or written or seen.oddities) and not self._closed:
             self._deliver(self, seen)
