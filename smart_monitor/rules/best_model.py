@@ -4,7 +4,7 @@ from smart_monitor.rules import Moment, Rule, Verdict
 from smart_monitor.stats.baseline import YOUNG_FACTOR, Baseline
 
 WARM_UP = 3
-CHANCE = 2.5
+CHANCE = 1.75
 ORDER = ("eval_loss", "loss", "accuracy")
 ANEW = 0.1
 """A restart at less than this share of the steps already made is a run begun anew."""
@@ -19,9 +19,9 @@ class BestModel(Rule):
     Why it matters: trainers rotate checkpoints by age; the best one must survive.
 
     Formula: value < (1 - `best_improvement`) x the last *announced* best (2 %); for accuracy, above it
-    by that share of the way to 100. With the noise guard a loss must also be better by more than 2.5
-    times its spread (1.4826 x the median absolute residual, at least 1 %; a young run: 4 times its
-    largest step change), or a noisy plateau would be full of bests. The first value is the reference
+    by that share of the way to 100. With the noise guard a loss must also be better by more than 1.75
+    times its step noise (interquartile range of its changes / 1.349, at least 1 %; a young run: 4 times
+    its largest step change), or a noisy plateau would be full of bests. The first value is the reference
     and not announced. A loss of exactly 0.0 is never best. `best_loss` in the metadata is the true
     minimum.
 
@@ -60,7 +60,7 @@ class BestModel(Rule):
         if base is not None and base.mature and base.guard and not known.get("settled"):
             # The first value of a run that starts flat is one draw from its noise; its level says more.
             known["settled"] = True
-            if not known.get("told") and abs(base.level - known["announced"]) <= CHANCE * base.spread * base.unit:
+            if not known.get("told") and abs(base.level - known["announced"]) <= CHANCE * base.step_noise * base.unit:
                 known["announced"] = base.level
         if not better or known["count"] <= WARM_UP or any(m in memory for m in ORDER[: ORDER.index(metric)]):
             return None
@@ -86,4 +86,4 @@ class BestModel(Rule):
     def _beyond_chance(base: Baseline | None, step: float) -> bool:
         if base is None or not base.guard:
             return True
-        return step >= (CHANCE * base.spread * base.unit if base.mature else YOUNG_FACTOR * base.largest_change)
+        return step >= (CHANCE * base.step_noise * base.unit if base.mature else YOUNG_FACTOR * base.largest_change)

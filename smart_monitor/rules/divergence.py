@@ -1,12 +1,18 @@
 from operator import lt
 
 from smart_monitor.rules import Moment, Rule, Verdict
+from smart_monitor.stats.baseline import NEW_LEVEL_MEMORY, Baseline
 
-NET_RISE = 5.0
-"""Noises that the window must rise by in all, else a run of luck in pure noise would count."""
+NET_RISE = 7.0
+"""Step noises that the window must rise by in all, else a run of luck in pure noise would count."""
+LEAST_RISE = 0.1
+KNOWN_RISE = 1.5
+"""A window must rise by that much more than the last one that was told and came back (epoch saw-teeth)."""
 LEVEL_RISE = 0.25
 LEVEL_RECORDS = 15
-LEVEL_GUARD = 3.0
+LEVEL_GUARD = 4.0
+TOO_NOISY = 0.75
+"""Above this noise a level says nothing."""
 EPSILON = 1e-12
 
 
@@ -19,9 +25,10 @@ class Divergence(Rule):
     compute.
 
     Formula: either at least `divergence_rising` (80 %) of neighbouring pairs in the last `loss_window`
-    finite values rise, and the window as a whole rises by more than 5 noises as they were before it (any
-    rise, without the guard); or the level (median of the last 21 admitted values) has stood more than 25 %,
-    and 3 noises, above its lowest for 15 records (a level rule: gradual ramps come in noisy steps).
+    finite values rise, and the window as a whole rises by more than 7 step noises and 10 % to above the
+    level, and 1.5 times more than the last rise that came back (any rise, without the guard); or the level
+    (median of the last 21 admitted values) has stood more than 25 %, and 4 noises, above its lowest for 15
+    records (a level rule: gradual ramps come in noisy steps; where the level jumped, the spike said so).
 
     Judges from: a full window; the level rule from 30 values. Not on losses that take both signs.
 
@@ -46,14 +53,14 @@ class Divergence(Rule):
         seen = base.seen
         if len(seen) < need or loss - loss != 0 or not loss > seen[-need]:
             return None
-        if base.guard and base.mature and not loss - seen[-need] > NET_RISE * base.noises[-need] * base.unit:
+        rise = (loss - seen[-need]) / base.unit if base.unit > 0 else 0.0
+        if base.guard and not self._beyond_noise(base, loss, rise):
             return None
         window = [*list(base.seen)[-need:], loss]
         rises = sum(map(lt, window, window[1:]))
         if rises < moment.settings.divergence_rising * need - EPSILON:
             return None
-        if base.guard and not self._beyond_noise(base.mature, (loss - window[0]) / (base.unit or 1.0), base.noises[-need]):
-            return None
+        self.memory["rise"] = rise
         onset = moment.history[-need] if len(moment.history) >= need else (moment.record.index, moment.step)
         return Verdict(
             message=f"loss rose in {rises} of its last {need} steps, from {window[0]:.4g} to {loss:.4g} at {moment.where}",
@@ -63,11 +70,13 @@ class Divergence(Rule):
             evidence={"rising_share": rises / need},
         )  # fmt: skip
 
-    @staticmethod
-    def _beyond_noise(mature: bool, rise: float, noise: float) -> bool:
-        # A young run has no noise to speak of: a full rising window is then all there is to go by,
-        # and it must at least be a tenth of the level.
-        return rise > (NET_RISE * noise if mature else 0.1)
+    def _beyond_noise(self, base: Baseline, loss: float, rise: float) -> bool:
+        # A young run has no noise to speak of: a full rising window is then all there is to go by.
+        if base.negative or rise < LEAST_RISE:
+            return False
+        if not base.mature:
+            return True
+        return rise >= NET_RISE * base.step_noise and loss > base.level and rise >= KNOWN_RISE * self.memory.get("rise", 0.0)
 
     def _level(self, moment: Moment, metric: str) -> Verdict | None:
         base = moment.baselines[metric]
@@ -76,15 +85,19 @@ class Divergence(Rule):
         memory, level = self.memory, base.level
         best = memory.get("best")
         if best is None or level <= best:
-            memory["best"], memory["above"] = level, 0
+            memory.update(best=level, above=0, jumped=False)
             return None
-        if not level > best * (1 + max(LEVEL_RISE, LEVEL_GUARD * base.noise)):
+        if level < best * (1 + LEVEL_RISE / 2):
+            memory["jumped"] = False
+        elif base.settled < NEW_LEVEL_MEMORY:
+            memory["jumped"] = True
+        if base.noise > TOO_NOISY or not level > best * (1 + max(LEVEL_RISE, LEVEL_GUARD * base.noise)):
             memory["above"] = 0
             return None
         if not memory["above"]:
             memory["onset"] = [moment.record.index, moment.step]
         memory["above"] += 1
-        if memory["above"] < LEVEL_RECORDS:
+        if memory["above"] < LEVEL_RECORDS or memory["jumped"]:
             return None
         loss = moment.values[metric]
         return Verdict(

@@ -38,7 +38,7 @@ class LossSpike(Rule):
         if mean > 0 and not base.negative:
             if not loss > limit:
                 return None
-            if base.admitted < 3 and not loss >= NEVER_WAITS * mean:
+            if base.admitted < 3 and not (base.admitted == 2 and loss >= NEVER_WAITS * mean):
                 return None
             if not base.stands_out(loss):
                 return None

@@ -8,8 +8,9 @@ new level is believed.
 
 Level: median of the last 21 admitted values. Residual: distance from that level, relative to it
 (a run whose loss falls by decades has one noise, not a hundred). Noise: the largest of the upper
-root mean square over the last 200 residuals (it tames one-sided heavy tails, where the median
-absolute deviation alone cries wolf), 1.4826 x the median absolute residual (Hampel 1974), and 1 %.
+root mean square over the last 200 residuals (it tames one-sided heavy tails, where a robust scale
+alone cries wolf), their interquartile range / 1.349 (sigma of a normal distribution), and 1 %. Where the
+level is on the move, the changes from value to value give a second bar: 16 times their typical size.
 All of it is relative, so that loss x 1024 changes no verdict.
 """
 
@@ -26,16 +27,24 @@ NOISE_WINDOW = 200
 MATURE = 20
 """Admitted values from which the noise is trusted; below it the largest step change stands in."""
 NEW_LEVEL = 15
+NEW_LEVEL_MEMORY = 50
 TRANSIENT = 2
 """Values in a row that may be set aside and still count as outliers of the run, not as an event."""
 YOUNG_FACTOR = 4.0
 FLOOR = 0.01
-CAP = 1.0
-"""No single residual weighs more than 100 % of the level in the noise."""
-MAD_TO_SIGMA = 1.4826
+CAP = 4.0
+"""No single residual weighs more than four times the level in the noise."""
+QUARTILES_TO_SIGMA = 1 / 1.349
+STEPS_WINDOW = 100
+STEPS_GUARD = 16.0
+"""Step noises above the mean from which a value stands out, where the level itself is on the move."""
 SHAPES: dict[str, dict[str, Any]] = {
-    "accuracy": {"bad": -1, "absolute": True, "times": 3.0},
-    "eval_accuracy": {"bad": -1, "absolute": True, "times": 3.0},
+    "accuracy": {"bad": -1, "absolute": True, "times": 1.5},
+    "eval_accuracy": {"bad": -1, "absolute": True, "times": 1.5},
+    "reward": {"bad": -1},
+    "tokens_per_sec": {"bad": -1},
+    "steps_per_second": {"bad": -1},
+    "samples_per_second": {"bad": -1},
 }
 """How the metrics differ whose trouble is not "rising, relative to the level"."""
 GUARD = 7.0
@@ -52,7 +61,7 @@ class Baseline:
 
     __slots__ = (
         "absolute", "admitted", "bad", "edge", "guard", "held", "inherited", "largest_change", "last", "level", "mature", "mean",
-        "noise", "noises", "positive", "recent", "residuals", "seen", "short", "squares", "times", "unit", "uppers",
+        "noise", "positive", "recent", "residuals", "seen", "settled", "short", "squares", "steps", "times", "unit",
     )  # fmt: skip
 
     def __init__(
@@ -66,10 +75,10 @@ class Baseline:
         self.short: deque[float] = deque(maxlen=max(window // 2, 3))
         self.seen: deque[float] = deque(maxlen=max(window, 2))
         """The last finite values in order of arrival, admitted or not."""
-        self.noises: deque[float] = deque(maxlen=max(window, 2))
-        """The noise as it was before each value in `seen`: a slow rise must not hide in the noise it makes itself."""
-        self.residuals: deque[float] = deque()
-        self.uppers = MedianWindow(NOISE_WINDOW)
+        self.residuals = MedianWindow(NOISE_WINDOW)
+        """Distances from the level on the bad side, relative to it."""
+        self.steps = MedianWindow(STEPS_WINDOW)
+        """Changes from one admitted value to the next, relative to the level."""
         self.squares = 0.0
         self.held: list[float] = []
         self.admitted = 0
@@ -77,6 +86,8 @@ class Baseline:
         """Are there values enough for its noise to be trusted?"""
         self.positive = NOISE_WINDOW
         """Admitted values since the last one <= 0, at most NOISE_WINDOW."""
+        self.settled = NEW_LEVEL_MEMORY
+        """Admitted values since a new level was believed, at most NEW_LEVEL_MEMORY."""
         self.largest_change = 0.0
         self.last = math.nan
         self.mean = math.nan
@@ -99,12 +110,13 @@ class Baseline:
         return self.positive < NOISE_WINDOW and not self.absolute
 
     @property
-    def spread(self) -> float:
-        """The typical distance from the level, relative: 1.4826 x the median absolute residual, or 1 %.
+    def step_noise(self) -> float:
+        """The typical change from one value to the next, relative: interquartile range / 1.349, or 1 %.
 
-        Unlike `noise` it is not raised by single outliers: it says how far chance alone reaches.
+        Unlike `noise` it is raised neither by single outliers nor by a steady fall: it says how far chance
+        alone reaches from step to step.
         """
-        return max(MAD_TO_SIGMA * self.uppers.median, FLOOR) if self.uppers else math.nan
+        return max(QUARTILES_TO_SIGMA * self.steps.quartiles, FLOOR) if self.steps else math.nan
 
     def score(self, value: float) -> float:
         """How many noises `value` lies on the bad side of the level; NaN while nothing is known."""
@@ -134,28 +146,35 @@ class Baseline:
         if value - value != 0:
             return
         self.seen.append(value)
-        self.noises.append(self.noise)
         if flagged or (self.mature and self.guard and (value - self.level) * self.bad >= self.edge):
             self.held.append(value)
             if len(self.held) >= NEW_LEVEL:
                 self._believe_new_level()
             return
         if self.held:
-            if len(self.held) <= TRANSIENT and self.mature:
+            if len(self.held) <= TRANSIENT:
                 for outlier in self.held:
                     self._weigh(outlier)
+                    self._note_change(outlier)
             self.held.clear()
         if self.admitted:
-            if self.admitted < MATURE and self.largest_change < abs(value - self.last) < math.inf:
-                self.largest_change = abs(value - self.last)
+            self._note_change(value)
             self._weigh(value)
+            if self.unit > 0:
+                self.steps.push(max(-CAP, min(CAP, (value - self.last) / self.unit)))
         self._take(value)
+
+    def _note_change(self, value: float) -> None:
+        if self.admitted < MATURE and self.largest_change < abs(value - self.last) < math.inf:
+            self.largest_change = abs(value - self.last)
 
     def _take(self, value: float) -> None:
         self.admitted += 1
         if not self.mature:
             self.mature = self.admitted >= MATURE or (self.inherited and self.admitted >= 3)
         self.last = value
+        if self.settled < NEW_LEVEL_MEMORY:
+            self.settled += 1
         if value <= 0:
             self.positive = 0
         elif self.positive < NOISE_WINDOW:
@@ -166,6 +185,7 @@ class Baseline:
 
     def _believe_new_level(self) -> None:
         held, self.held = self.held, []
+        self.settled = 0
         self.recent = MedianWindow(LEVEL_WINDOW)
         self.short.clear()
         for value in held:
@@ -180,15 +200,12 @@ class Baseline:
             residual = CAP if residual > 0 else -CAP
         residuals = self.residuals
         if len(residuals) == NOISE_WINDOW:
-            old = residuals.popleft()
+            old = residuals.values[0]
             if old > 0:
                 self.squares = max(0.0, self.squares - old * old)
-        residuals.append(residual)
+        residuals.push(residual)
         if residual > 0:
             self.squares += residual * residual
-            self.uppers.push(residual)
-        else:
-            self.uppers.push(-residual)
 
     def _settle(self) -> None:
         short, level = self.short, self.recent.median
@@ -206,12 +223,16 @@ class Baseline:
         self.unit = unit
         if self.residuals:
             noise = math.sqrt(2 * self.squares / len(self.residuals))
-            spread = MAD_TO_SIGMA * self.uppers.median
+            spread = QUARTILES_TO_SIGMA * self.residuals.quartiles
             if spread > noise:
                 noise = spread
             self.noise = max(FLOOR, noise)
         scale = unit * self.noise
-        self.edge = times * scale if scale > 0 else math.nan
+        edge = times * scale if scale > 0 else math.nan
+        if self.bad > 0 and unit == level and self.steps:
+            # A level that lags behind a falling loss hides a jump that the last steps make plain.
+            edge = min(edge, max(0.0, self.mean * (1 + STEPS_GUARD * self.step_noise) - level))
+        self.edge = edge
 
     # -- attempts and state -----------------------------------------------------------------------
 
@@ -219,16 +240,17 @@ class Baseline:
         """The baseline of the next attempt: the level starts afresh, the noise carries over."""
         heir = Baseline(bad=self.bad, absolute=self.absolute, times=self.times, guard=self.guard, window=self.seen.maxlen or 0)
         if self.mature:
-            heir.residuals = deque(self.residuals)
-            heir.uppers = MedianWindow(NOISE_WINDOW, self.uppers.values)
+            heir.residuals = MedianWindow(NOISE_WINDOW, self.residuals.values)
+            heir.steps = MedianWindow(STEPS_WINDOW, self.steps.values)
             heir.squares = self.squares
             heir.inherited = True
         return heir
 
     def state(self) -> dict[str, Any]:
         return {
-            "recent": list(self.recent.values), "short": list(self.short), "seen": list(self.seen), "noises": list(self.noises),
-            "residuals": list(self.residuals), "squares": self.squares, "held": list(self.held),
+            "recent": list(self.recent.values), "short": list(self.short), "seen": list(self.seen),
+            "settled": self.settled, "residuals": list(self.residuals.values), "steps": list(self.steps.values),
+            "squares": self.squares, "held": list(self.held),
             "admitted": self.admitted, "positive": self.positive, "largest_change": self.largest_change,
             "last": None if math.isnan(self.last) else self.last, "inherited": self.inherited,
         }  # fmt: skip
@@ -237,9 +259,9 @@ class Baseline:
         self.recent = MedianWindow(LEVEL_WINDOW, state["recent"])
         self.short.extend(state["short"])
         self.seen.extend(state["seen"])
-        self.noises.extend(state["noises"])
-        self.residuals = deque(state["residuals"])
-        self.uppers = MedianWindow(NOISE_WINDOW, [abs(r) for r in self.residuals])
+        self.settled = state["settled"]
+        self.residuals = MedianWindow(NOISE_WINDOW, state["residuals"])
+        self.steps = MedianWindow(STEPS_WINDOW, state["steps"])
         self.squares = state["squares"]
         self.held = list(state["held"])
         self.admitted = state["admitted"]

@@ -41,3 +41,10 @@ class MedianWindow:
         low, high = ordered[middle - 1], ordered[middle]
         mean = (low + high) / 2
         return mean if mean - mean == 0 else low / 2 + high / 2  # the sum of two finite values may be infinite
+
+    @property
+    def quartiles(self) -> float:
+        """Distance between the lower and the upper quartile (nearest rank); 0.0 below 4 values."""
+        ordered = self._ordered
+        n = len(ordered)
+        return ordered[(3 * n) >> 2] - ordered[n >> 2] if n >= 4 else 0.0

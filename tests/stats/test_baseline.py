@@ -6,11 +6,12 @@ import json
 import math
 import random
 import statistics
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smart_monitor.stats.baseline import CAP, FLOOR, LEVEL_WINDOW, NEW_LEVEL, NOISE_WINDOW, Baseline
+from smart_monitor.stats.baseline import CAP, FLOOR, LEVEL_WINDOW, NEW_LEVEL, NOISE_WINDOW, STEPS_WINDOW, Baseline
 
 
 def calm(count: int, level: float = 1.0, noise: float = 0.02, seed: int = 0) -> list[float]:
@@ -25,6 +26,12 @@ def fed(values: list[float], **how: object) -> Baseline:
     return base
 
 
+def quartiles(values: list[float]) -> float:
+    """Upper minus lower quartile, by nearest rank; 0 below four values."""
+    ordered = sorted(values)
+    return ordered[3 * len(ordered) // 4] - ordered[len(ordered) // 4] if len(ordered) >= 4 else 0.0
+
+
 @given(st.lists(st.floats(0.9, 1.1), min_size=2, max_size=300))
 def test_level_mean_and_noise_are_what_the_slow_twin_says(values: list[float]) -> None:
     base = fed(values, guard=False)
@@ -34,11 +41,14 @@ def test_level_mean_and_noise_are_what_the_slow_twin_says(values: list[float]) -
         residuals.append(max(-CAP, min(CAP, (values[n] - level) / level)))
     residuals = residuals[-NOISE_WINDOW:]
     upper = math.sqrt(sum(r * r for r in residuals if r > 0) / (len(residuals) / 2))
-    spread = max(1.4826 * statistics.median(map(abs, residuals)), FLOOR)
+    spread = max(quartiles(residuals) / 1.349, FLOOR)
+    steps = [
+        (b - a) / statistics.median(values[max(0, n - LEVEL_WINDOW + 1) : n + 1]) for n, (a, b) in enumerate(pairwise(values))
+    ]
     assert statistics.median(values[-LEVEL_WINDOW:]) == base.level
     assert math.isclose(sum(values[-5:]) / len(values[-5:]), base.mean, rel_tol=1e-12)
     assert math.isclose(max(upper, spread), base.noise, rel_tol=1e-9)
-    assert math.isclose(spread, base.spread, rel_tol=1e-12)
+    assert math.isclose(max(quartiles(steps[-STEPS_WINDOW:]) / 1.349, FLOOR), base.step_noise, rel_tol=1e-9)
 
 
 @given(st.lists(st.one_of(st.floats(), st.floats(0.5, 2), st.just(0.0)), max_size=120), st.integers(0, 119))
@@ -54,10 +64,10 @@ def test_a_baseline_goes_on_from_its_state_as_if_nothing_had_been(values: list[f
     )
 
 
-def test_one_outlier_raises_the_noise_and_not_the_spread() -> None:
+def test_one_outlier_raises_the_noise_and_not_the_step_noise() -> None:
     base = fed([*calm(60), 5.0, *calm(20, seed=1)])
     assert base.noise > 0.1
-    assert base.spread < 0.04
+    assert base.step_noise < 0.04
 
 
 def test_a_level_that_lasts_is_believed_after_fifteen_values() -> None:

@@ -4,5 +4,4 @@
 31..43  loss=1.5           -> nothing
 44      loss=1.5           -> snapshot loss_spike_not_recovered if newer ; incident escalated
 45..58  loss=1.5           -> incident resolved @49
-59      loss=1.5           -> divergence warning divergence_detected snapshot
-60..99  loss=1.5           -> snapshot divergence_not_recovered if newer @73
+59..99  loss=1.5           -> nothing

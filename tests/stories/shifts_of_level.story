@@ -6,6 +6,5 @@
 62..74    loss=0.7
 75        loss=0.7         -> snapshot loss_spike_not_recovered if newer
 76..89    loss=0.7
-90        loss=0.7         -> divergence warning divergence_detected snapshot
-91..149   loss=0.7           -> snapshot divergence_not_recovered if newer @104
+90..149   loss=0.7           -> nothing
 150       loss=1.0         -> loss_spike warning loss_spike_42.9pct gated
