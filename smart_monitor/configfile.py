@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+import os
+import stat
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +25,7 @@ def load(
     Raises ConfigError with one sentence for anything that can't be used.
     """
     layers: list[tuple[str, Mapping[str, Any]]] = []
-    if run is not None and (run / RUN_FILE).is_file():
+    if run is not None and os.path.lexists(run / RUN_FILE):
         layers.append((str(run / RUN_FILE), read(run / RUN_FILE)))
     if config is not None:
         layers.append((str(config), read(config)))
@@ -34,12 +37,15 @@ def load(
 def read(path: Path) -> dict[str, Any]:
     """The settings of a TOML file, tables [judging], [watching] and [keeping] flattened."""
     try:
-        if path.stat().st_size > MAX_BYTES:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise ConfigError(f"{path} is not a file")
+        if found.st_size > MAX_BYTES:
             raise ConfigError(f"{path} is larger than a configuration can be")
         document = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
     groups = {f.metadata["group"] for f in KEYS.values()}
     flat: dict[str, Any] = {}
@@ -52,8 +58,14 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def from_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Settings named SMART_MONITOR_<KEY>; an unknown one is left for `resolve` to refuse."""
-    return {k[len(PREFIX) :].lower(): v for k, v in environment.items() if k.startswith(PREFIX)}
+    """Settings named SMART_MONITOR_<KEY>. Raises ConfigError for an unknown one, naming the nearest."""
+    found = {k[len(PREFIX) :].lower(): v for k, v in environment.items() if k.startswith(PREFIX)}
+    for key in found:
+        if key not in KEYS:
+            near = difflib.get_close_matches(key, KEYS, 1, 0.5)
+            hint = f"; did you mean {PREFIX}{near[0].upper()}?" if near else ""
+            raise ConfigError(f"environment: {PREFIX}{key.upper()} is no setting{hint}")
+    return found
 
 
 def example() -> str:
@@ -63,14 +75,15 @@ def example() -> str:
         lines.append(f"# {group}")
         for name, setting in KEYS.items():
             if setting.metadata["group"] == group:
-                lines += [f"# {setting.metadata['why']}", f"# {name} = {_toml(setting.default)}"]
+                lines += [f"# {setting.metadata['why']}", f"# {name} = {toml(setting.default)}"]
         lines.append("")
     lines += ["# Thresholds by phase: the first phase whose until_step is not over holds.", "# [[phase]]", "# until_step = 5000"]
     lines += ["# loss_spike_threshold = 0.5", ""]
     return "\n".join(lines)
 
 
-def _toml(value: Any) -> str:
+def toml(value: Any) -> str:
+    """A setting's value as it is written in TOML."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple):

@@ -46,6 +46,7 @@ def read(path: Path) -> tuple[str, Iterator[Record]]:
 
 
 def _directory(path: Path) -> tuple[str, Iterator[Record]]:
+    path = path.absolute()  # "." has no name to put ".monitor" behind
     for out in (path, path.with_name(path.name + ".monitor")):
         journal = out / STATE_DIRECTORY / "journal"
         if journal_files(journal):

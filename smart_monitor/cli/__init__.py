@@ -6,6 +6,7 @@ Commands are imported when they are asked for: the daemon must not carry the mem
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 
@@ -41,7 +42,9 @@ class Commands(click.Group):
         return command
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if not args or (args[0].startswith("-") and args[0] not in ("--help", "-h", "--version")):
+        # Not while a shell completes: what stands there is only a beginning.
+        ours = args and (not args[0].startswith("-") or args[0] in ("--help", "-h", "--version"))
+        if not ours and not ctx.resilient_parsing:
             args = ["watch", *args]
         return super().parse_args(ctx, args)
 
@@ -72,6 +75,9 @@ def main() -> None:
     """Entry point of `smart-monitor` and `python -m smart_monitor`."""
     if not sys.platform.startswith("linux"):
         sys.exit("Smart Monitor needs Linux: it relies on flock, inotify and /proc.")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files may be no text, and terminals may be ASCII
     try:
         cli(prog_name="smart-monitor")
     except BrokenPipeError:  # `smart-monitor replay … | head`

@@ -15,12 +15,18 @@ from smart_monitor.configfile import load
 F = TypeVar("F", bound=Callable[..., Any])
 
 THRESHOLDS: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("--preset", {"type": click.Choice(["sensitive", "default", "quiet"]), "help": "A row of thresholds."}),
+    ("--preset", {"type": click.Choice(["sensitive", "default", "quiet"]), "help": "A row of thresholds.  [default: default]"}),
     ("--loss-spike-threshold", {"type": float, "help": "Share above the recent mean that is a spike.  [default: 0.3]"}),
     ("--accuracy-drop-threshold", {"type": float, "help": "Points below the recent mean that are a drop.  [default: 10]"}),
     ("--loss-window", {"type": int, "help": "Values looked back on.  [default: 10]"}),
     ("--min-steps-between-saves", {"type": int, "help": "Steps between two snapshots of one rule.  [default: 500]"}),
-    ("--config", {"type": click.Path(exists=True, dir_okay=False, path_type=Path), "help": "A TOML file of settings."}),
+    (
+        "--config",
+        {
+            "type": click.Path(exists=True, dir_okay=False, path_type=Path),
+            "help": "A TOML file of settings.  [default: smart_monitor.toml in the run]",
+        },
+    ),
 )
 
 
@@ -46,6 +52,15 @@ def thresholds(function: F) -> F:
     for name, options in reversed(THRESHOLDS):
         function = click.option(name, default=None, **options)(function)
     return function
+
+
+def size(count: float) -> str:
+    """Bytes for people: 33 B, 1.5 KiB, 4.2 GiB."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
 
 
 def settings_of(base: Path | None, config: Path | None, flags: Mapping[str, Any]) -> tuple[Settings, dict[str, str]]:

@@ -10,6 +10,7 @@ import click
 
 from smart_monitor.cli._options import as_json, base_dir, settings_of, thresholds
 from smart_monitor.config import KEYS
+from smart_monitor.configfile import toml
 
 
 @click.group()
@@ -38,8 +39,8 @@ def show(base_dir: Path, config: Path | None, json_: bool, **flags: Any) -> None
     if json_:
         click.echo(json.dumps({key: {"value": value, "from": origin[key]} for key, value in values.items()}, indent=2))
         return
-    width = max(map(len, values))
+    width, source = max(map(len, values)), max(map(len, origin.values()))
     for key, value in values.items():
-        click.echo(f"{key:<{width}}  {value!s:<8}  {origin[key]:<14}  {KEYS[key].metadata['why']}")
+        click.echo(f"{key:<{width}}  {toml(value):<10}  {origin[key]:<{source}}  {KEYS[key].metadata['why']}")
     for phase in settings.phases:
         click.echo(f"until step {phase.until_step}: " + ", ".join(f"{k} = {v}" for k, v in phase.overrides.items()))

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from smart_monitor.cli._options import as_json, base_dir, out_dir, settings_of
+from smart_monitor.cli._options import as_json, base_dir, out_dir, settings_of, size
 from smart_monitor.config import Settings
 
 
@@ -44,7 +44,7 @@ def command(base_dir: Path, out: Path | None, json_: bool) -> None:
     else:
         for check in checks:
             mark = {"ok": "ok  ", "note": "note", "bad": "BAD "}[check.state]
-            click.echo(f"{mark} {check.what}" + (f"\n       -> {check.fix}" if check.fix else ""))
+            click.echo(f"{mark}  {check.what}" + (f"\n      -> {check.fix}" if check.fix else ""))
     sys.exit(1 if any(c.state == "bad" for c in checks) else 0)
 
 
@@ -77,7 +77,7 @@ def _monitor(place: Any, known: dict[str, Any] | None) -> Iterator[Check]:
     elif health == "blind":
         yield Check("bad", f"the monitor is running but blind: {sentence}", "See what is read, below.")
     else:
-        yield Check("bad", f"the monitor is not running. {sentence}", f"Start it: {start}")
+        yield Check("bad", sentence, f"Start it: {start}")
     if known is not None and known["trouble"]:
         yield Check(
             "bad", f"the monitor can't write its journal or events: {known['trouble']}", "Free disk space or mend permissions."
@@ -112,10 +112,13 @@ def _values(known: dict[str, Any] | None, settings: Settings) -> Iterator[Check]
     near = known.get("near", []) if known else []
     if not near:
         yield Check("note", "no value has been judged yet")
+    elif known:
+        fired = ", ".join(f"{kind} {count}" for kind, count in known["findings"].items())
+        yield Check("ok", f"{known['records']} records judged; rules that fired: {fired or 'none'}")
     for metric in near:
         name, last = metric["metric"], metric["last"]
         if metric["constant"]:
-            yield Check("note", f"{name} has been {last:g} for all of the last values: is training really varying?")
+            yield Check("note", f"{name} has been {last} for all of the last values: is training really varying?")
         if metric["warming_up"]:
             yield Check("note", f"{name}: {metric['values']} values so far, its noise is not known yet")
         yield Check("ok", _distance(name, metric, settings))
@@ -129,7 +132,8 @@ def _distance(name: str, metric: dict[str, Any], settings: Settings) -> str:
     noise = f", noise {100 * metric['noise']:.1f} %" if isinstance(metric["noise"], float) else ""
     if name == "loss" and mean > 0:
         limit = mean * (1 + settings.loss_spike_threshold)
-        return f"loss: last {last:.4g}, mean {mean:.4g}{noise}; loss_spike fires above {limit:.4g} ({100 * last / limit:.0f} % of it)"
+        share = f"{100 * last / limit:.0f} % of it"
+        return f"loss: last {last:.4g}, mean {mean:.4g}{noise}; loss_spike fires above {limit:.4g} ({share})"
     if name.endswith("accuracy"):
         return (
             f"{name}: last {last:.1f}, mean {mean:.1f}; accuracy_drop fires below {mean - settings.accuracy_drop_threshold:.1f}"
@@ -147,7 +151,7 @@ def _checkpoints(base: Path, settings: Settings) -> Iterator[Check]:
         yield Check("note", "no complete checkpoint found; snapshots will hold metadata and status only",
                     f"The trainer should save under {base / 'current_model'} or {base}.")  # fmt: skip
     else:
-        yield Check("ok", f"newest complete checkpoint: {newest.path} ({newest.bytes / 2**20:.1f} MiB, {newest.complete_by})")
+        yield Check("ok", f"newest complete checkpoint: {newest.path} ({size(newest.bytes)}; {newest.complete_by})")
     for sentence in shelf.incomplete(time.time())[:5]:
         yield Check("note", sentence)
 

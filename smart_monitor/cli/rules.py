@@ -30,7 +30,8 @@ def command(name: str | None, json_: bool) -> None:
     chosen = [name] if name else list(rules)
     if json_:
         click.echo(json.dumps([
-            {"name": n, "severity": rules[n].severity, "snapshot": rules[n].snapshot, "documentation": documentation(n)} for n in chosen
+            {"name": n, "severity": rules[n].severity, "snapshot": rules[n].snapshot, "documentation": documentation(n)}
+            for n in chosen
         ], indent=2))  # fmt: skip
     elif name:
         kept = "a snapshot is kept" if rules[name].snapshot else "no snapshot"

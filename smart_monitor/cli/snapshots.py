@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from smart_monitor.cli._options import as_json, base_dir, out_dir
+from smart_monitor.cli._options import as_json, base_dir, out_dir, size
 from smart_monitor.snapshots.listing import Snapshot, directories, find, list_snapshots, read_metadata
 
 
@@ -36,7 +36,9 @@ def _chosen(base: Path, out: Path | None, names: tuple[str, ...]) -> list[Snapsh
     try:
         return [find(place, n) for n in names] if names else list_snapshots(place)
     except LookupError as error:
-        raise click.UsageError(str(error.args[0] if error.args else error)) from error
+        damaged = [d.name for d in directories(place) if any(d.name.startswith(n) for n in names)]
+        hint = f"; {damaged[0]} is damaged, `snapshots verify` says how" if len(damaged) == 1 else ""
+        raise click.UsageError(f"{error.args[0]}{hint}") from error
 
 
 @command.command("list")
@@ -60,9 +62,7 @@ def list_(base_dir: Path, out: Path | None, json_: bool) -> None:
     click.echo(f"{'TIME':<19}  {'STEP':>9}  {'SIZE':>10}  {'CHECKPOINT':<20}  NAME")
     for s in found:
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(s.time))
-        click.echo(
-            f"{when}  {'-' if s.step is None else s.step:>9}  {s.bytes / 2**20:>6.1f} MiB  {s.checkpoint or '-':<20}  {s.name}"
-        )
+        click.echo(f"{when}  {'-' if s.step is None else s.step:>9}  {size(s.bytes):>10}  {s.checkpoint or '-':<20}  {s.name}")
 
 
 @command.command()
@@ -102,7 +102,7 @@ def show(name: str, base_dir: Path, out: Path | None, json_: bool) -> None:
     for missing in document.get("missing", []):
         click.echo(f"  missing         {missing.get('path') or missing.get('what')}: {missing.get('why')}")
     for file in document.get("files", []):
-        click.echo(f"  {file['bytes']:>14}  {file['path']}")
+        click.echo(f"  {size(file['bytes']):>14}  {file['path']}")
 
 
 @command.command()
@@ -143,14 +143,14 @@ def verify(names: tuple[str, ...], base_dir: Path, out: Path | None, json_: bool
             click.echo(f"{'BAD' if problems else 'ok ':<3}  {name}")
             for problem in problems:
                 click.echo(f"     {problem['path']}: {problem['what']}")
-        click.echo(f"{len(report)} snapshots, {sum(bool(p) for p in report.values())} bad")
+        click.echo(f"{len(report)} snapshot{'s' * (len(report) != 1)}, {sum(map(bool, report.values()))} bad")
     sys.exit(1 if any(report.values()) else 0)
 
 
 def _plain(snapshot: Snapshot) -> dict[str, Any]:
     return {
-        "name": snapshot.name, "path": str(snapshot.path), "time": snapshot.time, "reason": snapshot.reason, "step": snapshot.step,
-        "bytes": snapshot.bytes, "checkpoint": snapshot.checkpoint,
+        "name": snapshot.name, "path": str(snapshot.path), "time": snapshot.time, "reason": snapshot.reason,
+        "step": snapshot.step, "bytes": snapshot.bytes, "checkpoint": snapshot.checkpoint,
     }  # fmt: skip
 
 

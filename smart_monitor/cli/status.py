@@ -48,11 +48,14 @@ def judge(held: bool, known: dict[str, Any] | None, now: float) -> tuple[str, st
     if not held:
         if known is None:
             return "none", "No monitor has watched this run."
-        return "dead", f"The monitor is not running; it was last alive {_ago(now - known['time'])} ago."
+        when = _ago(now - known["time"])
+        if known["stopped"]:
+            return "dead", f"The monitor was stopped {when}."
+        return "dead", f"The monitor died without a word; it was last alive {when}. Its next start goes on from there."
     if known is None:
         return "starting", "The monitor has just been started."
     if now - known["time"] > STALE * known["poll_interval"] + 5:
-        return "dead", f"The monitor holds the run but has not moved for {_ago(now - known['time'])}."
+        return "dead", f"The monitor holds the run but has not moved since {_ago(now - known['time'])}."
     if not known["sight"]["ok"]:
         return "blind", known["sight"]["why"]
     return "watching", f"Reads {known['sight']['path']}."
@@ -65,11 +68,10 @@ def describe(pid: int | None, known: dict[str, Any] | None, out: str) -> list[st
         return lines
     if known.get("step") is not None:
         values = ", ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in list(known["values"].items())[:6])
-        age = _ago(time.time() - known["last_seen"]) + " ago" if known["last_seen"] else "before this start"
+        age = _ago(time.time() - known["last_seen"]) if known["last_seen"] else "before this start"
         lines.append(f"  last seen  {known['by']} {known['step']} ({values}), {age}; {known['trainer'] or 'state unknown'}")
-        lines.append(
-            f"  records    {known['records']} judged, attempt {known['attempt']}, {known['unseen_steps']} steps known to be unseen"
-        )
+        unseen = f", {known['unseen_steps']} steps known to be unseen" if known["unseen_steps"] else ""
+        lines.append(f"  records    {known['records']} judged, attempt {known['attempt']}{unseen}")
     warming = [n["metric"] for n in known.get("near", []) if n["warming_up"]]
     if warming:
         lines.append(f"  warming up {', '.join(warming)}: the noise is not known yet")
@@ -89,5 +91,5 @@ def describe(pid: int | None, known: dict[str, Any] | None, out: str) -> list[st
 def _ago(seconds: float) -> str:
     for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{max(0.0, seconds):.0f} seconds"
+            return f"{seconds / size:.0f} {unit} ago"
+    return f"{seconds:.0f} seconds ago" if seconds >= 2 else "just now"

@@ -33,6 +33,9 @@ def command(base_dir: Path, out: Path | None, timeout: float) -> None:
     if holder is None:
         click.echo(f"No monitor watches {place.base}.")
         sys.exit(1)
+    if holder.pid <= 1:
+        click.echo(f"{place.base} is watched, but by whom can't be told; end that process by hand.")
+        sys.exit(1)
     if holder.host != socket.gethostname():
         click.echo(f"The monitor of {place.base} is process {holder.pid} on {holder.host}; stop it there.")
         sys.exit(1)

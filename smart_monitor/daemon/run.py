@@ -139,7 +139,7 @@ class Run:
         if store.open:
             self.log.info(f"{len(store.open)} promised snapshots will be made after the next start")
         self.save(durable=True)
-        self.refresh_vitals()
+        self.refresh_vitals(stopped=True)
         self.log.info("Smart Monitor stops")
         self._close_files()
 
@@ -352,11 +352,11 @@ class Run:
                 self._complaint = error.strerror or str(error)
                 self.log.error(f"The state can't be saved ({self._complaint}); the journal holds everything")
 
-    def refresh_vitals(self) -> None:
+    def refresh_vitals(self, *, stopped: bool = False) -> None:
         """Write how the run and its monitor are, for `status` and `doctor`."""
         self._vital = time.monotonic()
         if self.opened and not self.dry:
-            write_vitals(self.place, vitals(self))
+            write_vitals(self.place, vitals(self, stopped=stopped))
 
     def configure(self, settings: Settings) -> None:
         """Go on with other settings (SIGHUP)."""

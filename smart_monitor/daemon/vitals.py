@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from smart_monitor.judge import Judge
 
 
-def vitals(run: Run) -> dict[str, Any]:
-    """How a run and its monitor are, as plain JSON."""
+def vitals(run: Run, *, stopped: bool = False) -> dict[str, Any]:
+    """How a run and its monitor are, as plain JSON; `stopped`: its last word before a proper end."""
     judge, sight, store = run.engine.judge(), run.outlook.sight, run.keeper.store
     return {
         "schema": SCHEMA, "pid": os.getpid(), "time": time.time(), "run": run.name, "base": str(run.place.base),
         "out": str(run.place.out), "sight": {"ok": sight.ok, "why": sight.why, "path": sight.path},
         "trainer": run.word, "records": run.journal.records, "last_seen": run.last_seen, "unseen_steps": run.unseen,
         "copying": store.busy, "promised": [i.name for i in store.open],
-        "watchdog": "off" if run.wake is None else run.wake.trouble or "on", "trouble": run.complaint,
+        "watchdog": "off" if run.wake is None else run.wake.trouble or "on", "trouble": run.complaint, "stopped": stopped,
         "poll_interval": run.settings.poll_interval,
     } | (_judged(judge) if judge is not None else {})  # fmt: skip
 
@@ -69,4 +69,4 @@ def read_vitals(place: Place) -> dict[str, Any] | None:
         document = json.loads(read_small(place.vitals))
     except (OSError, ValueError):
         return None
-    return document if isinstance(document, dict) else None
+    return document if isinstance(document, dict) and document.get("schema") == SCHEMA else None
