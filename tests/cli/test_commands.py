@@ -186,15 +186,23 @@ def test_stop_ends_the_monitor_and_has_nothing_to_end_afterwards(tmp_path: Path)
     assert (1, f"No monitor watches {tmp_path}.\n") == (found.returncode, found.stdout)
 
 
-@pytest.fixture
-def kept(tmp_path: Path) -> Path:
-    """A run with one snapshot; its directory."""
-    trainer = Trainer(tmp_path)
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with one snapshot."""
+    base = tmp_path_factory.mktemp("run")
+    trainer = Trainer(base)
     trainer.write(float("nan"))
     trainer.checkpoint(1)
     time.sleep(1.2)
-    assert 0 == Monitor(tmp_path, arguments=("--once",)).start().wait()
-    [snapshot] = (tmp_path / "snapshots").iterdir()
+    assert 0 == Monitor(base, arguments=("--once",)).start().wait()
+    return base
+
+
+@pytest.fixture
+def kept(original: Path, tmp_path: Path) -> Path:
+    """A copy of that run, to be damaged; the directory of its snapshot."""
+    subprocess.run(["cp", "-a", original, tmp_path / "run"], check=True)
+    [snapshot] = (tmp_path / "run" / "snapshots").iterdir()
     return snapshot
 
 

@@ -40,7 +40,7 @@ def test_where_the_file_does_not_say_it_the_kernel_does(tmp_path: Path, content:
 
 
 def test_the_line_of_a_dead_holder_is_not_believed(tmp_path: Path) -> None:
-    code = "import sys; from pathlib import Path; from smart_monitor.daemon.lock import RunLock; RunLock(Path(sys.argv[1])).acquire()"
+    code = "import sys, pathlib, smart_monitor.daemon.lock as l; l.RunLock(pathlib.Path(sys.argv[1])).acquire()"
     subprocess.run([sys.executable, "-c", code, tmp_path / "lock"], cwd=Path(__file__).parents[2], check=True)
     assert (tmp_path / "lock").read_bytes()
     assert holder_of(tmp_path / "lock") is None

@@ -42,7 +42,7 @@ def busy(trainer: Trainer, steps: int) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("elsewhere", [False, True])
+@pytest.mark.parametrize("elsewhere", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_after_a_busy_session_the_trainers_tree_is_as_it_left_it(tmp_path: Path, elsewhere: bool) -> None:
     base = tmp_path / "run"
     out = tmp_path / "out" if elsewhere else None

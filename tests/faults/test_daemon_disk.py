@@ -92,7 +92,7 @@ def test_what_a_full_disk_refused_before_a_kill_is_told_after_the_restart(tmp_pa
         until(lambda: "nan" in monitor.findings(), "the finding after the restart")
         until(lambda: monitor.having("nan (critical)"), "the alert")  # twice, if the log found room where the journal did not
         assert 0 == monitor.stop()
-    assert ["nan"] == monitor.findings()
+    assert 1 == monitor.findings().count("nan")
     assert monitor.told() == monitor.replayed()
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,7 +39,22 @@ ODD_VALUES: list[dict[str, object]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("what", [*UNREADABLE, "huge", "missing", "a directory", "a pipe"])
+def some(*names: str | bytes, slow: tuple[str | bytes, ...]) -> list[Any]:
+    """Cases of which those in `slow` are tried only when asked for."""
+    return [*names, *(pytest.param(name, marks=pytest.mark.slow) for name in slow)]
+
+
+@pytest.mark.parametrize(
+    "what",
+    some(
+        "empty",
+        "nested",
+        "foreign",
+        "huge",
+        "missing",
+        slow=("torn", "no UTF-8", "a list", "endless number", "a directory", "a pipe"),
+    ),
+)
 def test_what_cannot_be_read_is_said_everywhere_and_over_when_it_can(tmp_path: Path, what: str) -> None:
     trainer = Trainer(tmp_path)
     trainer.train(1)
@@ -112,7 +128,9 @@ def test_words_of_the_trainer_forge_no_line_and_no_file_name(tmp_path: Path) -> 
     assert ["current_model", "logs", "snapshots", "status"] == sorted(n for n in os.listdir(tmp_path) if not n.startswith("."))
 
 
-@pytest.mark.parametrize("name", ["with space", "new\nline", "größe-训练", b"raw-\xff\xfe", "-dash", "%n%s", "quo'te\""])
+@pytest.mark.parametrize(
+    "name", some("new\nline", b"raw-\xff\xfe", slow=("with space", "größe-训练", "-dash", "%n%s", "quo'te\""))
+)
 def test_any_name_of_a_base_directory_will_do(tmp_path: Path, name: str | bytes) -> None:
     base = tmp_path / os.fsdecode(name)
     trainer = Trainer(base)

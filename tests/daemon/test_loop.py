@@ -1,0 +1,164 @@
+"""The main loop: a scheduler that died, a job that hangs, a run whose handling fails, clocks that jump."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from smart_monitor.config import Settings
+from smart_monitor.daemon.eye import Eye
+from smart_monitor.daemon.log import Log
+from smart_monitor.daemon.loop import Daemon
+from smart_monitor.daemon.outlook import HUNG, OFTEN, Outlook
+from smart_monitor.daemon.place import Place, find_out
+from smart_monitor.daemon.run import Run
+from smart_monitor.daemon.schedule import Schedule
+from smart_monitor.journal import Journal
+from smart_monitor.model import Record
+from smart_monitor.sources import Cursor, Pass, Sight
+from tests.daemon.watching import Trainer, until
+
+
+@pytest.fixture
+def log() -> tuple[Log, list[str]]:
+    said: list[str] = []
+    made = Log(None)
+    made.say = lambda level, message: said.append(f"{level} {message}")  # type: ignore[method-assign]
+    return made, said
+
+
+def test_a_scheduler_that_died_is_noticed_and_time_passes_all_the_same(tmp_path: Path) -> None:
+    daemon = Daemon([tmp_path], lambda _: Settings(poll_interval=0.1))
+    schedule = Schedule(daemon._host_job, 0.1)
+    schedule.close()
+    daemon._ticked -= 100
+    daemon._watch_schedule(schedule)
+    until(lambda: not daemon._queue.empty(), "a tick")
+    schedule.close()
+
+
+def test_a_run_whose_handling_fails_is_begun_again_and_harms_no_other(tmp_path: Path) -> None:
+    bases = [tmp_path / "a", tmp_path / "b"]
+    for base in bases:
+        Trainer(base).train(1)
+    daemon = Daemon(bases, lambda _: Settings(poll_interval=0.2))
+    thread = threading.Thread(target=daemon_loop, args=(daemon,))
+    thread.start()
+    try:
+        until(lambda: len(daemon._runs) == 2 and all(r.opened and r.met for r in daemon._runs), "both runs met")
+        first = daemon._runs[0]
+        original, failed = first.tick, threading.Event()
+
+        def tick(figures: dict[str, float]) -> None:
+            if not failed.is_set():
+                failed.set()
+                raise ZeroDivisionError("what nobody foresaw")
+            original(figures)
+
+        first.tick = tick  # type: ignore[method-assign]
+        assert failed.wait(20)
+        until(lambda: "Internal error: ZeroDivisionError" in text(bases[0]), "word of it")
+        until(lambda: "Resumed: " in text(bases[0]), "the new beginning")
+        assert "Internal error" not in text(bases[1])
+        assert "Resumed: " not in text(bases[1])
+    finally:
+        daemon._stopping = True
+        thread.join(30)
+
+
+def daemon_loop(daemon: Daemon) -> None:
+    """`Daemon.run` without its signals, which belong to main threads."""
+    for base, settings in daemon._settings.items():
+        daemon._runs.append(Run(Place(base), settings, Log(None)))
+    schedule = Schedule(daemon._host_job, 0.2)
+    while not daemon._stopping:
+        daemon._turn(schedule)
+    schedule.close()
+    daemon._close_all()
+
+
+def text(base: Path) -> str:
+    return "".join(path.read_text() for path in (base / "logs").glob("*.log"))
+
+
+class Hanging:
+    """A source whose read does not return until it is let go."""
+
+    name = "hanging"
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+
+    def read(self, cursor: Cursor, now_wall: float, now_mono: float) -> Pass:
+        self.go.wait(60)
+        return Pass(cursor, Sight(True, "", "somewhere"))
+
+    def resumed(self, cursor: Cursor, last: object, count: int) -> Cursor:
+        return cursor
+
+
+def test_a_read_that_hangs_makes_its_run_blind_and_one_that_returns_ends_it(log: tuple[Log, list[str]]) -> None:
+    source, passes = Hanging(), []
+    eye = Eye(source, {}, lambda _, seen: passes.append(seen))
+    outlook = Outlook(log[0], Path("/mnt/run"))
+    outlook.begin(eye)
+    outlook.see(Pass({}, Sight(True, "", "somewhere")))
+    eye.start()
+    now = time.monotonic()
+    assert not outlook.check(now)
+    assert outlook.check(now + HUNG + 1)
+    assert "does not return (a hung mount?)" in outlook.sight.why
+    assert outlook.figures(now + HUNG + 5)["blind"] > 0
+    source.go.set()
+    until(lambda: eye.passes)
+    assert outlook.check(time.monotonic())
+    assert outlook.sight.ok
+    eye.close()
+    eye.join(10)
+    assert [
+        "INFO Reads somewhere",
+        "WARNING Can't see: a read of /mnt/run does not return (a hung mount?)",
+        "INFO Reads somewhere again",
+    ] == log[1]
+
+
+def test_sight_that_comes_and_goes_does_not_fill_the_log(log: tuple[Log, list[str]]) -> None:
+    outlook = Outlook(log[0], Path("/run"))
+    outlook.begin(Eye(Hanging(), {}, lambda _, __: None))
+    for number in range(200):
+        outlook.see(Pass({}, Sight(number % 2 == 0, "" if number % 2 == 0 else f"reason {number}", "somewhere")))
+    assert OFTEN == len(log[1])
+
+
+def test_a_clock_set_back_keeps_the_journal_in_order(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, "r")
+    journal.open()
+    for number, seen in enumerate((1762988399.0, 1763100000.0, 1762900000.0, 0.0)):
+        journal.append(Record("r", "status", number, step=number, seen=seen))
+    journal.close()
+    lines = [line for path in sorted(tmp_path.iterdir()) for line in path.read_text().splitlines() if '"n": ' in line]
+    assert [1, 2, 3, 4] == [int(line.split('"n": ')[1].split(",")[0]) for line in lines]
+    again = Journal(tmp_path, "r")
+    again.open()
+    assert (4, 4) == (again.number, again.records)
+
+
+def test_where_it_wrote_before_it_goes_on_writing(tmp_path: Path) -> None:
+    base = tmp_path / "run"
+    base.mkdir()
+    assert base == find_out(base)
+    checkpoint = Trainer(tmp_path / "x").checkpoint(1)
+    checkpoint.rename(base / "checkpoint-1")
+    assert tmp_path / "run.monitor" == find_out(base)
+    (base / ".smart_monitor").mkdir()
+    assert base == find_out(base)
+
+
+def test_a_directory_that_vanishes_while_we_settle_is_not_made(tmp_path: Path) -> None:
+    place = Place(tmp_path / "gone")
+    with pytest.raises(FileNotFoundError):
+        place.settle()
+    assert [] == list(tmp_path.iterdir())
