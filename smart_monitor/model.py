@@ -212,7 +212,7 @@ def iso(seconds: float | None) -> str | None:
 
 
 def event_id(run: str, source: str, rank: int, attempt: int, record: int, kind: str) -> str:
-    """The identity of an event (DESIGN: run, source, rank, attempt, record, kind), readable."""
+    """The identity of an event (run, source, rank, attempt, record, kind), readable."""
     return f"{run}:{source}:{rank}:{attempt}:{record}:{kind}"
 
 
