@@ -2,6 +2,7 @@
 # environment that is up to date. The only place that knows how one is made.
 #
 #   prepare_environment dev     .venv       the package in place, with everything the tests need
+#   prepare_environment all     .venv       the same, and the extras that some tests ask for
 #   prepare_environment base    .venv-base  the package in place, with its own dependencies and nothing else
 #
 # Versions are those of constraints.txt. Nothing is installed again until pyproject.toml or constraints.txt change.
@@ -21,13 +22,17 @@ find_python() {
 prepare_environment() {
     case $1 in
         dev) directory=.venv what='.[dev]' ;;
+        all) directory=.venv what='.[dev,plot]' ;;
         base) directory=.venv-base what='.' ;;
-        *) echo "prepare_environment: dev or base, not '$1'" >&2; return 2 ;;
+        *) echo "prepare_environment: dev, all or base, not '$1'" >&2; return 2 ;;
     esac
     PYTHON=$PWD/$directory/bin/python
     # The place is part of the stamp: an environment does not survive being moved.
     wanted=$(cat pyproject.toml constraints.txt | cksum)" $PWD"
-    if [ -x "$PYTHON" ] && [ "$(cat "$directory/stamp" 2>/dev/null)" = "$wanted" ] && "$PYTHON" -c '' 2>/dev/null; then
+    made=$(cat "$directory/stamp" 2>/dev/null) || made=
+    # What has the extras has all of dev, too.
+    if [ -x "$PYTHON" ] && { [ "$made" = "$wanted $what" ] || { [ "$1" = dev ] && [ "$made" = "$wanted .[dev,plot]" ]; }; } &&
+        "$PYTHON" -c '' 2>/dev/null; then
         return 0
     fi
     python=$(find_python) || return 2
@@ -44,5 +49,5 @@ prepare_environment() {
         echo "pip could not install the package into $directory; what it said stands above. Is there a way to a package index?" >&2
         return 2
     fi
-    echo "$wanted" >"$directory/stamp"
+    echo "$wanted $what" >"$directory/stamp"
 }
