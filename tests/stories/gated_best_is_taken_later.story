@@ -1,4 +1,5 @@
 # A best model that a gate holds back is taken when the gate opens, and the last one when the run completes.
+use disabled_rules=plateau
 0..39     loss=1.0
 40        loss=0.9         -> best_model info best_model_loss_0.9000 snapshot
 41..60    loss=0.9

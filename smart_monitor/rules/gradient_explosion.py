@@ -1,0 +1,49 @@
+from smart_monitor.rules import Moment, Rule, Verdict, percent
+
+ABSOLUTE = 10.0
+ABSOLUTE_TIMES = 4.0
+RELATIVE_TIMES = 8.0
+LEAST_LEVEL = 1e-6
+"""A level below is of gradients that vanished; what comes back from there did not explode."""
+
+
+class GradientExplosion(Rule):
+    """A gradient norm far above the run's own.
+
+    What it watches: `grad_norm`, the total L2 norm before clipping, at every record that gives it.
+
+    Why it matters: one exploded step can undo hours of training before the loss shows it.
+
+    Formula: norm > 8 x its level (median of the last 21 admitted values), or > 10 and > 4 x its level; and
+    it must stand out from the noise. A bare limit of 10 (the usual clipping advice, Pascanu et al. 2013)
+    cries wolf in runs whose norm is always 30 and is blind in those whose norm is 0.1. Above a level below
+    1e-6 only the limit of 10 is left.
+
+    Judges from: 3 earlier values.
+
+    What to do: clip gradients, lower the learning rate, look at the data of the step.
+    """
+
+    severity = "warning"
+    snapshot = True
+    family = "loss"
+    metrics = ("grad_norm",)
+    sets_aside = True
+
+    def judge(self, moment: Moment, metric: str) -> Verdict | None:
+        norm, base = moment.values[metric], moment.baselines[metric]
+        level = base.level
+        # What is not finite is the business of `nan`.
+        if not norm > ABSOLUTE_TIMES * level or norm - norm != 0 or base.admitted < 3:
+            return None
+        high = max(ABSOLUTE, ABSOLUTE_TIMES * level)
+        limit = min(RELATIVE_TIMES * level, high) if level > LEAST_LEVEL else high
+        if not norm > limit or not (base.stands_out(norm) or level <= 0):
+            return None
+        above = f"is {percent(norm / level)} times its level ({level:.4g})" if level > 0 else "after norms of zero"
+        return Verdict(
+            message=f"gradient norm {norm:.4g} at {moment.where} {above}",
+            advice="Clip gradients, lower the learning rate, and look at the data of this step.",
+            metric=metric, value=norm, baseline=level, threshold=limit, score=base.score(norm), number=f"{norm:.3g}",
+            strategy="relative" if limit < high else "absolute",
+        )  # fmt: skip

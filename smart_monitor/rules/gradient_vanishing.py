@@ -1,0 +1,49 @@
+from smart_monitor.rules import Moment, Rule, Verdict
+
+SMALL = 1e-6
+SHARE = 0.01
+RECORDS = 3
+
+
+class GradientVanishing(Rule):
+    """Gradients too small to learn from.
+
+    What it watches: `grad_norm`.
+
+    Why it matters: the loss stands still and nobody sees why: saturated units, a loss scale that
+    underflows, a detached graph.
+
+    Formula: 0 < norm < 1e-6 and below 1 % of the level it had when that began, for 3 records in a row. A
+    norm of exactly zero is another fault, which `update_frozen` tells.
+
+    Judges from: 3 earlier values.
+
+    What to do: look at activations and initialisation, the loss scale, and whether the graph is detached.
+    """
+
+    severity = "warning"
+    family = "gradient"
+    metrics = ("grad_norm",)
+    sets_aside = True
+
+    def judge(self, moment: Moment, metric: str) -> Verdict | None:
+        norm, memory = moment.values[metric], self.memory
+        if not 0 < norm < SMALL:
+            if memory:
+                memory.clear()
+            return None
+        base = moment.baselines[metric]
+        if not memory and base.admitted >= 3:
+            memory.update(small=0, level=base.level)  # as it was: a norm that stays small becomes its own level
+        if not memory or not norm < SHARE * memory["level"]:
+            memory.clear()
+            return None
+        memory["small"] = min(RECORDS, memory["small"] + 1)
+        if memory["small"] < RECORDS:
+            return None
+        return Verdict(
+            message=f"gradient norm {norm:.3g} at {moment.where}: vanishing for {RECORDS} records, its level was "
+            f"{memory['level']:.3g}",
+            advice="Look at activations, initialisation, the loss scale, and whether the graph is detached.",
+            metric=metric, value=norm, baseline=memory["level"], threshold=SMALL, number=f"{norm:.3g}", strategy="absolute",
+        )  # fmt: skip

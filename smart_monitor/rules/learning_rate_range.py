@@ -1,0 +1,44 @@
+from smart_monitor.rules import Moment, Rule, Verdict
+
+HIGH, LOW = 1.0, 1e-8
+RECORDS = 20
+NEARLY_DONE = 0.9
+
+
+class LearningRateRange(Rule):
+    """A learning rate outside of what trains.
+
+    What it watches: `learning_rate`.
+
+    Why it matters: a schedule with a slip in its units trains nothing, or destroys everything.
+
+    Formula: rate > 1.0 or < 0 at once; or 0 < rate < 1e-8 for 20 records in a row before 90 % of the run,
+    where the run says how long it is (schedules end near zero on purpose).
+
+    Judges from: the first value.
+
+    What to do: check the schedule: units, total steps, warm-up.
+    """
+
+    severity = "warning"
+    family = "learning_rate"
+    metrics = ("learning_rate",)
+    baselined = False
+
+    def judge(self, moment: Moment, metric: str) -> Verdict | None:
+        rate, memory = moment.values[metric], self.memory
+        if LOW <= rate <= HIGH or rate == 0.0 or rate - rate != 0:
+            if memory:
+                memory.clear()
+            return None
+        limit = HIGH if rate > HIGH else 0.0
+        if 0 < rate < LOW:
+            limit, total, step = LOW, moment.record.total, moment.step
+            memory["low"] = min(RECORDS, memory.get("low", 0) + 1)
+            if memory["low"] < RECORDS or total is None or step is None or step >= NEARLY_DONE * total:
+                return None
+        return Verdict(
+            message=f"learning rate {rate:.3g} at {moment.where} is outside {LOW:g} to {HIGH:g}",
+            advice="Check the schedule: units, total steps, warm-up.",
+            metric=metric, value=rate, threshold=limit, number=f"{rate:.3g}", strategy="range",
+        )  # fmt: skip

@@ -1,0 +1,67 @@
+import math
+
+from smart_monitor.rules import Moment, Rule, Verdict
+
+BLOCK = 10
+BLOCKS = 20
+STILL = 0.005
+T_95 = 2.1
+HUGE = 1e100
+
+
+class Plateau(Rule):
+    """A loss that no longer falls.
+
+    What it watches: `loss`, as the means of the last 20 blocks of 10 records.
+
+    Why it matters: the remaining compute may be better spent with another learning rate, or elsewhere.
+
+    Formula: least-squares slope of the block means over the 200 records: its estimate moves by at most 0.5 %
+    of the level over the window, and its lower 95 % bound (Student's t, 18 degrees of freedom) falls by at
+    most 1 %. The convergence rate (fall over the window, in per cent) stands in the evidence.
+
+    Judges from: 200 values, and then at the end of every block; told anew only after 200 values without it.
+
+    What to do: lower the learning rate, or stop if the target is reached.
+    """
+
+    severity = "info"
+    metrics = ("loss",)
+    baselined = False
+    rearm = BLOCK * BLOCKS
+
+    def judge(self, moment: Moment, metric: str) -> Verdict | None:
+        loss, memory = moment.values[metric], self.memory
+        part: list[float] = memory.get("part") or memory.setdefault("part", [])
+        if -HUGE < loss < HUGE:
+            part.append(loss)
+        if len(part) < BLOCK:
+            return None
+        means: list[float] = memory.setdefault("means", [])
+        means.append(sum(part) / BLOCK)
+        memory["part"] = []
+        if len(means) > BLOCKS:
+            del means[0]
+        fall = _still(means)
+        if fall is None:
+            return None
+        return Verdict(
+            message=f"loss has fallen by {fall:.2f} % over the last {BLOCK * BLOCKS} records at {moment.where}",
+            advice="Lower the learning rate, or stop if the target is reached.",
+            metric=metric, value=loss, threshold=100 * STILL, strategy="trend", evidence={"convergence_rate_percent": fall},
+        )  # fmt: skip
+
+
+def _still(means: list[float]) -> float | None:
+    """By how many per cent the loss has fallen, if that is next to nothing; else None."""
+    level = sum(means) / len(means)
+    if len(means) < BLOCKS or not level:
+        return None
+    centre = (BLOCKS - 1) / 2
+    squares = sum((i - centre) ** 2 for i in range(BLOCKS))
+    slope = sum((i - centre) * (m / level - 1) for i, m in enumerate(means)) / squares
+    if not abs(slope) * BLOCKS <= STILL:
+        return None
+    rest = sum((m / level - 1 - slope * (i - centre)) ** 2 for i, m in enumerate(means)) / (BLOCKS - 2)
+    steepest = slope - T_95 * math.sqrt(rest / squares)
+    return -100 * slope * BLOCKS if -steepest * BLOCKS <= 2 * STILL else None

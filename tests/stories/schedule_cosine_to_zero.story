@@ -1,0 +1,44 @@
+# Cosine down to exactly zero: the last steps fall by more than half, smoothly.
+near learning_rate_change
+use disabled_rules=plateau
+0       loss=0.74 learning_rate=0.0001
+1       loss=0.74 learning_rate=9.98459e-05
+2       loss=0.74 learning_rate=9.93844e-05
+3       loss=0.74 learning_rate=9.86185e-05
+4       loss=0.74 learning_rate=9.75528e-05
+5       loss=0.74 learning_rate=9.6194e-05
+6       loss=0.74 learning_rate=9.45503e-05
+7       loss=0.74 learning_rate=9.2632e-05
+8       loss=0.74 learning_rate=9.04508e-05
+9       loss=0.74 learning_rate=8.80203e-05
+10      loss=0.74 learning_rate=8.53553e-05
+11      loss=0.74 learning_rate=8.24724e-05
+12      loss=0.74 learning_rate=7.93893e-05
+13      loss=0.74 learning_rate=7.61249e-05
+14      loss=0.74 learning_rate=7.26995e-05
+15      loss=0.74 learning_rate=6.91342e-05
+16      loss=0.74 learning_rate=6.54508e-05
+17      loss=0.74 learning_rate=6.16723e-05
+18      loss=0.74 learning_rate=5.78217e-05
+19      loss=0.74 learning_rate=5.3923e-05
+20      loss=0.74 learning_rate=5e-05
+21      loss=0.74 learning_rate=4.6077e-05
+22      loss=0.74 learning_rate=4.21783e-05
+23      loss=0.74 learning_rate=3.83277e-05
+24      loss=0.74 learning_rate=3.45492e-05
+25      loss=0.74 learning_rate=3.08658e-05
+26      loss=0.74 learning_rate=2.73005e-05
+27      loss=0.74 learning_rate=2.38751e-05
+28      loss=0.74 learning_rate=2.06107e-05
+29      loss=0.74 learning_rate=1.75276e-05
+30      loss=0.74 learning_rate=1.46447e-05
+31      loss=0.74 learning_rate=1.19797e-05
+32      loss=0.74 learning_rate=9.54915e-06
+33      loss=0.74 learning_rate=7.36799e-06
+34      loss=0.74 learning_rate=5.44967e-06
+35      loss=0.74 learning_rate=3.80602e-06
+36      loss=0.74 learning_rate=2.44717e-06
+37      loss=0.74 learning_rate=1.3815e-06
+38      loss=0.74 learning_rate=6.15583e-07
+39      loss=0.74 learning_rate=1.54133e-07
+40      loss=0.74 learning_rate=0
