@@ -37,7 +37,9 @@ class Log:
         self._echo, self._clock = echo, clock
         self._file: LineFile | None = None
         self._directory = Path()
-        self._logger = structlog.wrap_logger(self, processors=[_one_line, self._render], wrapper_class=structlog.BoundLogger)
+        self._logger = structlog.wrap_logger(
+            self, processors=[_one_line, self._render], wrapper_class=structlog.BoundLogger
+        ).bind()
         self._second = 0
         self._in_second = 0
         self._held: list[int] = []

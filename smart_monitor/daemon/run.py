@@ -30,8 +30,8 @@ from smart_monitor.sources.status_json import StatusFile
 SAVE_EVERY = 30.0
 SAVE_AT_MOST = 1.0
 """Seconds between two saves for findings: in a storm of them the journal alone is enough."""
-FRESH = 10.0
-"""Seconds after which the vitals are written anew, whatever the poll interval."""
+FRESH = 15.0
+"""Seconds after which the vitals are written anew, however long the poll interval."""
 MAX_ODDITIES = 100
 
 
