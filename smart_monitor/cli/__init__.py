@@ -19,6 +19,7 @@ COMMANDS = {
     "status": "Is a run watched, what is seen, what is open?",
     "stop": "End the monitor of a run, letting a copy finish.",
     "replay": "Judge a recorded run by the live engine.",
+    "tune": "Which thresholds would have served your past runs?",
     "rules": "The rules: what each watches and what to do.",
     "snapshots": "List, show and verify what was kept.",
     "doctor": "Why is nothing detected? What is read, what is missing.",
