@@ -140,7 +140,9 @@ def _step_of(record: Record, judge: Judge | None) -> int | None:
             return record.step
         if record.by == "row":
             return record.index
-    return judge.step if judge is not None else None
+    step = judge.step if judge is not None else None
+    # Where a run names no steps, messages count its rows.
+    return record.index if step is None and record.kind == RECORD else step
 
 
 def _overhear(
@@ -331,7 +333,8 @@ def text(seen: Seen) -> Iterator[str]:
     """The lines that tell people what was seen."""
     record = seen.record
     rank = f", rank {record.rank}" if record.rank else ""
-    where = f"step {seen.explanations[0].step}" if seen.explanations else f"step {record.step}"
+    step = seen.explanations[0].step if seen.explanations else record.step
+    where = f"{record.by} {step}" if step is not None else f"row {record.index}"
     yield f"{where}: {record.kind} {record.index} of {record.run}, attempt {seen.attempt}{rank}"
     loudness = ("failed", "fired", "held", "guarded", "silent")
     ordered = sorted(seen.explanations, key=lambda e: loudness.index(e.said))

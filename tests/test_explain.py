@@ -98,6 +98,13 @@ def test_an_unknown_step_names_the_nearest():
         seen_at([], 0)
 
 
+def test_where_a_run_names_no_steps_its_rows_are_counted():
+    for by in ("step", "row"):
+        [seen] = seen_at([r._replace(step=None, by=by) for r in run_of(calm(10))], 4)
+
+        assert (4, "row 4: record 4 of r, attempt 1") == (seen.record.index, next(text(seen)))
+
+
 def test_a_counter_that_stands_still_is_not_explained_for_ever():
     records = [r._replace(step=5) for r in run_of(calm(MOST + 10))]
 
