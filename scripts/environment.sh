@@ -4,6 +4,7 @@
 #   prepare_environment dev     .venv       the package in place, with everything the tests need
 #   prepare_environment all     .venv       the same, and the extras that some tests ask for
 #   prepare_environment base    .venv-base  the package in place, with its own dependencies and nothing else
+#   prepare_environment zoo     .venv-zoo   the same and torch, for training the zoo
 #
 # Versions are those of constraints.txt. Nothing is installed again until pyproject.toml or constraints.txt change.
 
@@ -20,11 +21,15 @@ find_python() {
 }
 
 prepare_environment() {
+    and=""
     case $1 in
         dev) directory=.venv what='.[dev]' ;;
         all) directory=.venv what='.[dev,plot]' ;;
         base) directory=.venv-base what='.' ;;
-        *) echo "prepare_environment: dev, all or base, not '$1'" >&2; return 2 ;;
+        # torch is no extra of the package: on most indexes its wheel brings gigabytes of CUDA along, and users have their
+        # own. One exact version, for the zoo's numbers are that version's. PIP_INDEX_URL may name an index of CPU builds.
+        zoo) directory=.venv-zoo what='.' and=$(grep '^torch==' constraints.txt) ;;
+        *) echo "prepare_environment: dev, all, base or zoo, not '$1'" >&2; return 2 ;;
     esac
     PYTHON=$PWD/$directory/bin/python
     # The place is part of the stamp: an environment does not survive being moved.
@@ -45,7 +50,7 @@ prepare_environment() {
     "$python" -m venv "$directory" || { echo "Could not make $directory with $python -m venv." >&2; return 2; }
     # PIP_CONSTRAINT and not -c: it also holds for what builds the package.
     if ! PIP_CONSTRAINT=$PWD/constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 \
-        "$PYTHON" -m pip install --quiet --editable "$what"; then
+        "$PYTHON" -m pip install --quiet --editable "$what" $and; then
         echo "pip could not install the package into $directory; what it said stands above. Is there a way to a package index?" >&2
         return 2
     fi
