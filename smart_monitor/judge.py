@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from smart_monitor.aliases import METRICS
 from smart_monitor.config import Settings
 from smart_monitor.incidents import RANK, Conditions, Gates, Incidents, decision_of, escalation_of, gate_width
 from smart_monitor.model import OUTCOME, RECORD, STATE, Decision, Finding, Output, Record, finding_state
 from smart_monitor.rules import Moment, Rule, Verdict
+from smart_monitor.rules._asking import Asked, Plans
 from smart_monitor.rules._telling import finding_of
 from smart_monitor.stats.attempts import Attempts
 from smart_monitor.stats.baseline import SHAPES, Baseline
@@ -23,14 +24,6 @@ BEST = "best_model"
 ENDED = ("completed", "crashed")
 REMEMBERED = 64
 """Values of the last record that are remembered; of a row with more only those of known meaning."""
-
-
-class Asked(NamedTuple):
-    """A rule as it is asked about one metric (or, with an empty one, about a line)."""
-
-    rule: Rule
-    key: str
-    judge: Callable[[Moment, str], Verdict | None]
 
 
 class Judge:
@@ -44,6 +37,7 @@ class Judge:
         """(rule, error) of rules that cannot be asked at all."""
         self.by_metric: dict[str, list[Asked]] = {}
         self.by_line: dict[str, list[Asked]] = {}
+        self._plans = Plans()
         for kind, cls in classes.items():
             self._install(kind, cls)
         # An evaluation's loss before the loss, that before the others; the rule about rules after all.
@@ -80,9 +74,9 @@ class Judge:
             return
         self.rules[kind] = rule
         for metric in metrics:
-            self.by_metric.setdefault(metric, []).append(Asked(rule, f"{kind} {metric}", rule.judge))
+            self.by_metric.setdefault(metric, []).append(Asked(rule, f"{kind} {metric}", metric, rule.judge))
         for line in lines:
-            self.by_line.setdefault(line, []).append(Asked(rule, f"{kind} ", rule.judge))
+            self.by_line.setdefault(line, []).append(Asked(rule, f"{kind} ", "", rule.judge))
 
     def _fresh(self, metric: str) -> Baseline:
         return Baseline(guard=self.settings.noise_guard, window=self.settings.loss_window, **SHAPES.get(metric, {}))
@@ -214,16 +208,16 @@ class Judge:
             if moment.record.kind in self.rules[key.split(" ", 1)[0]].ended_by:
                 del self.episodes[key]
         if moment.record.kind != RECORD:
-            self._put(self.by_line.get(moment.record.kind, ()), moment, "", findings)
+            self._put(self.by_line.get(moment.record.kind, ()), moment, findings)
             return findings
-        aside: list[str] = []
-        for metric, asked in self.by_metric.items():
-            if metric in values and self._put(asked, moment, metric, findings):
-                aside.append(metric)
-        self._put(self.by_line.get(RECORD, ()), moment, "", findings)
-        for metric, baseline in self.baselines.items():
-            if metric in values:
-                baseline.observe(values[metric], flagged=metric in aside)
+        names = tuple(values)
+        plan = self._plans.of(names)
+        if plan is None:
+            plan = self._plans.make(names, self.by_metric, self.by_line.get(RECORD, ()), self.baselines)
+        aside = self._put(plan.asked, moment, findings)
+        baselines = self.baselines
+        for metric in plan.learn:
+            baselines[metric].observe(values[metric], flagged=metric in aside)
         self._remember(moment)
         return findings
 
@@ -237,15 +231,16 @@ class Judge:
         self.rate = values.get("learning_rate", self.rate)
         self.previous = values if len(values) <= REMEMBERED else {k: v for k, v in values.items() if k in METRICS}
 
-    def _put(self, group: Iterable[Asked], moment: Moment, metric: str, findings: list[tuple[Finding, Rule]]) -> bool:
-        """Ask a group of rules; a first true answer becomes a finding. Is the value to be set aside?"""
-        aside, episodes = False, self.episodes
-        for rule, key, judge in group:
+    def _put(self, group: Iterable[Asked], moment: Moment, findings: list[tuple[Finding, Rule]]) -> list[str]:
+        """Ask a group of rules; a first true answer becomes a finding. The metrics whose values are to be set aside."""
+        aside, episodes = list[str](), self.episodes
+        for rule, key, metric, judge in group:
             try:
                 verdict = judge(moment, metric)
                 if verdict is not None:
                     self._fire(rule, key, moment, verdict, findings)
-                    aside |= rule.sets_aside
+                    if rule.sets_aside:
+                        aside.append(metric)
                     continue
             except Exception as error:  # a plug-in's exception becomes a finding about us, never an outage
                 moment.failures.append((rule.kind, _words(error)))

@@ -80,18 +80,18 @@ class Divergence(Rule):
 
     def _level(self, moment: Moment, metric: str) -> Verdict | None:
         base = moment.baselines[metric]
-        if not base.guard or base.negative or len(base.recent) < LEVEL_RECORDS:
+        if not base.guard or base.negative or len(base.recent.values) < LEVEL_RECORDS:
             return None
         memory, level = self.memory, base.level
         best = memory.get("best")
         if best is None or level <= best:
-            memory.update(best=level, above=0, jumped=False)
+            memory["best"], memory["above"], memory["jumped"] = level, 0, False
             return None
         if level < best * (1 + LEVEL_RISE / 2):
             memory["jumped"] = False
         elif base.settled < NEW_LEVEL_MEMORY:
             memory["jumped"] = True
-        if base.noise > TOO_NOISY or not level > best * (1 + max(LEVEL_RISE, LEVEL_GUARD * base.noise)):
+        if level <= best * (1 + LEVEL_RISE) or base.noise > TOO_NOISY or level <= best * (1 + LEVEL_GUARD * base.noise):
             memory["above"] = 0
             return None
         if not memory["above"]:

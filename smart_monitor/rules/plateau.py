@@ -1,4 +1,5 @@
 import math
+from operator import mul
 
 from smart_monitor.rules import Moment, Rule, Verdict
 
@@ -7,6 +8,8 @@ BLOCKS = 20
 STILL = 0.005
 T_95 = 2.1
 HUGE = 1e100
+CENTRED = [i - (BLOCKS - 1) / 2 for i in range(BLOCKS)]
+SQUARES = sum(i * i for i in CENTRED)
 
 
 class Plateau(Rule):
@@ -57,11 +60,9 @@ def _still(means: list[float]) -> float | None:
     level = sum(means) / len(means)
     if len(means) < BLOCKS or not level:
         return None
-    centre = (BLOCKS - 1) / 2
-    squares = sum((i - centre) ** 2 for i in range(BLOCKS))
-    slope = sum((i - centre) * (m / level - 1) for i, m in enumerate(means)) / squares
+    slope = sum(map(mul, CENTRED, means)) / SQUARES / level
     if not abs(slope) * BLOCKS <= STILL:
         return None
-    rest = sum((m / level - 1 - slope * (i - centre)) ** 2 for i, m in enumerate(means)) / (BLOCKS - 2)
-    steepest = slope - T_95 * math.sqrt(rest / squares)
+    rest = sum((m / level - 1 - slope * i) ** 2 for i, m in zip(CENTRED, means, strict=True)) / (BLOCKS - 2)
+    steepest = slope - T_95 * math.sqrt(rest / SQUARES)
     return -100 * slope * BLOCKS if -steepest * BLOCKS <= 2 * STILL else None

@@ -20,7 +20,7 @@ import math
 from collections import deque
 from typing import Any
 
-from smart_monitor.stats.window import MedianWindow
+from smart_monitor.stats.window import MedianWindow, QuartileWindow
 
 LEVEL_WINDOW = 21
 NOISE_WINDOW = 200
@@ -60,8 +60,9 @@ class Baseline:
     """
 
     __slots__ = (
-        "absolute", "admitted", "bad", "edge", "guard", "held", "inherited", "largest_change", "last", "level", "mature", "mean",
-        "noise", "positive", "recent", "residuals", "seen", "settled", "short", "squares", "steps", "times", "unit",
+        "_edge", "_noise", "absolute", "admitted", "bad", "guard", "held", "inherited", "largest_change", "last", "level",
+        "mature", "mean", "negative", "positive", "recent", "residuals", "seen", "settled", "short", "squares", "steps",
+        "times", "unit",
     )  # fmt: skip
 
     def __init__(
@@ -75,9 +76,9 @@ class Baseline:
         self.short: deque[float] = deque(maxlen=max(window // 2, 3))
         self.seen: deque[float] = deque(maxlen=max(window, 2))
         """The last finite values in order of arrival, admitted or not."""
-        self.residuals = MedianWindow(NOISE_WINDOW)
+        self.residuals = QuartileWindow(NOISE_WINDOW)
         """Distances from the level on the bad side, relative to it."""
-        self.steps = MedianWindow(STEPS_WINDOW)
+        self.steps = QuartileWindow(STEPS_WINDOW)
         """Changes from one admitted value to the next, relative to the level."""
         self.squares = 0.0
         self.held: list[float] = []
@@ -86,6 +87,11 @@ class Baseline:
         """Are there values enough for its noise to be trusted?"""
         self.positive = NOISE_WINDOW
         """Admitted values since the last one <= 0, at most NOISE_WINDOW."""
+        self.negative = False
+        """Was a value <= 0 admitted lately? Then ratios mean nothing, and noises count instead.
+
+        Not for ever: one 0.0 in a run of ordinary losses must not switch the ratio off for good.
+        """
         self.settled = NEW_LEVEL_MEMORY
         """Admitted values since a new level was believed, at most NEW_LEVEL_MEMORY."""
         self.largest_change = 0.0
@@ -94,20 +100,12 @@ class Baseline:
         """Mean of the last half window of admitted values; NaN while there is none."""
         self.level = math.nan
         self.unit = math.nan
-        self.noise = math.nan
-        self.edge = math.nan
-        """How far on the bad side of the level a value stands out; NaN while nothing is known."""
+        self._noise: float | None = None
+        self._edge: float | None = None
+        """Both are worked out when somebody asks: in a calm run nobody does."""
         self.inherited = False
 
     # -- what rules ask ---------------------------------------------------------------------------
-
-    @property
-    def negative(self) -> bool:
-        """Was a value <= 0 admitted lately? Then ratios mean nothing, and noises count instead.
-
-        Not for ever: one 0.0 in a run of ordinary losses must not switch the ratio off for good.
-        """
-        return self.positive < NOISE_WINDOW and not self.absolute
 
     @property
     def step_noise(self) -> float:
@@ -117,6 +115,34 @@ class Baseline:
         alone reaches from step to step.
         """
         return max(QUARTILES_TO_SIGMA * self.steps.quartiles, FLOOR) if self.steps else math.nan
+
+    @property
+    def noise(self) -> float:
+        """The run's own noise, relative to `unit`; at least 1 %, NaN while nothing is known."""
+        noise = self._noise
+        if noise is None:
+            residuals = self.residuals
+            if not residuals:
+                return math.nan
+            noise = max(FLOOR, math.sqrt(2 * self.squares / len(residuals)), QUARTILES_TO_SIGMA * residuals.quartiles)
+            self._noise = noise
+        return noise
+
+    @property
+    def edge(self) -> float:
+        """How far on the bad side of the level a value stands out; NaN while nothing is known."""
+        edge = self._edge
+        if edge is None:
+            unit, times = self.unit, self.times
+            if self.negative:
+                times *= 2  # where losses take both signs, twice as far
+            scale = unit * self.noise
+            edge = times * scale if scale > 0 else math.nan
+            if self.bad > 0 and unit == self.level and self.steps:
+                # A level that lags behind a falling loss hides a jump that the last steps make plain.
+                edge = min(edge, max(0.0, self.mean * (1 + STEPS_GUARD * self.step_noise) - self.level))
+            self._edge = edge
+        return edge
 
     def score(self, value: float) -> float:
         """How many noises `value` lies on the bad side of the level; NaN while nothing is known."""
@@ -135,9 +161,20 @@ class Baseline:
         if self.admitted == 0:
             return False
         if self.mature:
-            return (value - self.level) * self.bad >= self.edge
+            return self._beyond(value)
         rise = (value - self.last) * self.bad
         return rise > 0 and rise >= YOUNG_FACTOR * self.largest_change
+
+    def _beyond(self, value: float) -> bool:
+        """Does `value` reach the edge? What can be told without sorting is asked first, for the edge is never below it."""
+        rise = (value - self.level) * self.bad
+        if rise < 0:
+            return False
+        if self.bad < 0 or rise < self.mean * (1 + STEPS_GUARD * FLOOR) - self.level:
+            times, unit = self.times, self.unit
+            if rise < times * (unit * FLOOR) or rise < times * (unit * math.sqrt(2 * self.squares / (len(self.residuals) or 1))):
+                return False
+        return rise >= self.edge
 
     # -- what the engine tells it -----------------------------------------------------------------
 
@@ -146,7 +183,7 @@ class Baseline:
         if value - value != 0:
             return
         self.seen.append(value)
-        if flagged or (self.mature and self.guard and (value - self.level) * self.bad >= self.edge):
+        if flagged or (self.mature and self.guard and self._beyond(value)):
             self.held.append(value)
             if len(self.held) >= NEW_LEVEL:
                 self._believe_new_level()
@@ -158,10 +195,14 @@ class Baseline:
                     self._note_change(outlier)
             self.held.clear()
         if self.admitted:
-            self._note_change(value)
+            if self.admitted < MATURE:
+                self._note_change(value)
             self._weigh(value)
             if self.unit > 0:
-                self.steps.push(max(-CAP, min(CAP, (value - self.last) / self.unit)))
+                step = (value - self.last) / self.unit
+                if not -CAP < step < CAP:
+                    step = CAP if step > 0 else -CAP
+                self.steps.push(step)
         self._take(value)
 
     def _note_change(self, value: float) -> None:
@@ -212,27 +253,14 @@ class Baseline:
         mean = sum(short) / len(short)
         self.level = level
         self.mean = mean if mean - mean == 0 else sum(v / len(short) for v in short)
-        times = self.times
+        self.negative = self.positive < NOISE_WINDOW and not self.absolute
         if self.absolute:
-            unit = 100.0
-        elif self.positive < NOISE_WINDOW:
-            unit = sum(abs(v) / len(self.recent) for v in self.recent.values)
-            times *= 2  # where losses take both signs, twice as far
+            self.unit = 100.0
+        elif self.negative:
+            self.unit = sum(abs(v) / len(self.recent) for v in self.recent.values)
         else:
-            unit = level
-        self.unit = unit
-        if self.residuals:
-            noise = math.sqrt(2 * self.squares / len(self.residuals))
-            spread = QUARTILES_TO_SIGMA * self.residuals.quartiles
-            if spread > noise:
-                noise = spread
-            self.noise = max(FLOOR, noise)
-        scale = unit * self.noise
-        edge = times * scale if scale > 0 else math.nan
-        if self.bad > 0 and unit == level and self.steps:
-            # A level that lags behind a falling loss hides a jump that the last steps make plain.
-            edge = min(edge, max(0.0, self.mean * (1 + STEPS_GUARD * self.step_noise) - level))
-        self.edge = edge
+            self.unit = level
+        self._noise = self._edge = None
 
     # -- attempts and state -----------------------------------------------------------------------
 
@@ -240,8 +268,8 @@ class Baseline:
         """The baseline of the next attempt: the level starts afresh, the noise carries over."""
         heir = Baseline(bad=self.bad, absolute=self.absolute, times=self.times, guard=self.guard, window=self.seen.maxlen or 0)
         if self.mature:
-            heir.residuals = MedianWindow(NOISE_WINDOW, self.residuals.values)
-            heir.steps = MedianWindow(STEPS_WINDOW, self.steps.values)
+            heir.residuals = QuartileWindow(NOISE_WINDOW, self.residuals.values)
+            heir.steps = QuartileWindow(STEPS_WINDOW, self.steps.values)
             heir.squares = self.squares
             heir.inherited = True
         return heir
@@ -260,8 +288,8 @@ class Baseline:
         self.short.extend(state["short"])
         self.seen.extend(state["seen"])
         self.settled = state["settled"]
-        self.residuals = MedianWindow(NOISE_WINDOW, state["residuals"])
-        self.steps = MedianWindow(STEPS_WINDOW, state["steps"])
+        self.residuals = QuartileWindow(NOISE_WINDOW, state["residuals"])
+        self.steps = QuartileWindow(STEPS_WINDOW, state["steps"])
         self.squares = state["squares"]
         self.held = list(state["held"])
         self.admitted = state["admitted"]
