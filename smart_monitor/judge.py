@@ -38,6 +38,8 @@ class Judge:
         self.by_metric: dict[str, list[Asked]] = {}
         self.by_line: dict[str, list[Asked]] = {}
         self._plans = Plans()
+        self._ended_by: dict[str, set[str]] = {}
+        """Kind of line -> the rules whose condition it ends."""
         for kind, cls in classes.items():
             self._install(kind, cls)
         # An evaluation's loss before the loss, that before the others; the rule about rules after all.
@@ -68,13 +70,15 @@ class Judge:
     def _install(self, kind: str, cls: type[Rule]) -> None:
         try:
             rule = cls()
-            metrics, lines = tuple(rule.metrics), tuple(rule.listens)
+            metrics, lines, ends = tuple(rule.metrics), tuple(rule.listens), tuple(rule.ended_by)
         except Exception as error:  # a plug-in's exception becomes a finding about us, never an outage
             self.broken.append((kind, _words(error)))
             return
         self.rules[kind] = rule
         for metric in metrics:
             self.by_metric.setdefault(metric, []).append(Asked(rule, f"{kind} {metric}", metric, rule.judge))
+        for line in ends:
+            self._ended_by.setdefault(line, set()).add(kind)
         for line in lines:
             self.by_line.setdefault(line, []).append(Asked(rule, f"{kind} ", "", rule.judge))
 
@@ -204,8 +208,9 @@ class Judge:
         """Ask every rule that the line concerns, then let the baselines learn from it."""
         values, findings = moment.values, list[tuple[Finding, Rule]]()
         moment.baselines, moment.history = self.baselines, self.histories["place"]
-        for key in list(self.episodes) if self.episodes else ():
-            if moment.record.kind in self.rules[key.split(" ", 1)[0]].ended_by:
+        ended = self._ended_by.get(moment.record.kind)
+        if ended and self.episodes:
+            for key in [key for key in self.episodes if key.split(" ", 1)[0] in ended]:
                 del self.episodes[key]
         if moment.record.kind != RECORD:
             self._put(self.by_line.get(moment.record.kind, ()), moment, findings)
@@ -287,7 +292,7 @@ class Judge:
     def _conditions(self, moment: Moment) -> Conditions:
         line, values = moment.record.kind, moment.values
         holding = {key.split(" ", 1)[0] for key in self.episodes}
-        asked = {a.rule.kind for a in self.by_line.get(line, ())} | {k for k, r in self.rules.items() if line in r.ended_by}
+        asked = {a.rule.kind for a in self.by_line.get(line, ())} | self._ended_by.get(line, set())
         asked.update(a.rule.kind for metric in values for a in self.by_metric.get(metric, ()))
         return Conditions(holding, set(moment.fired), asked)
 
