@@ -79,7 +79,7 @@ class Baseline:
         self.residuals = QuartileWindow(NOISE_WINDOW)
         """Distances from the level on the bad side, relative to it."""
         self.steps = QuartileWindow(STEPS_WINDOW)
-        """Changes from one admitted value to the next, relative to the level."""
+        """Changes from one admitted value to the next, relative to the level; of losses, norms and accuracies."""
         self.squares = 0.0
         self.held: list[float] = []
         self.admitted = 0
@@ -198,7 +198,7 @@ class Baseline:
             if self.admitted < MATURE:
                 self._note_change(value)
             self._weigh(value)
-            if self.unit > 0:
+            if self.unit > 0 and (self.bad > 0 or self.absolute):  # nobody asks for the steps of the others
                 step = (value - self.last) / self.unit
                 if not -CAP < step < CAP:
                     step = CAP if step > 0 else -CAP
