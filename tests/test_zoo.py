@@ -19,11 +19,9 @@ from smart_monitor.replay import replay
 
 ZOO = Path(__file__).parent / "zoo"
 TRUTH: dict[str, list[dict[str, Any]]] = json.loads((ZOO / "truth.json").read_text(encoding="utf-8"))
-SMALL_BATCHES = "accuracy_drop: its guard of 1.5 noises lets the sampling error of small batches through (counts of 16 to 64)"
+SMALL_BATCHES = "accuracy_drop: the sampling error of very small batches (8 and 16) still passes its guard"
 WRONG: dict[str, str] = {
     "plateau-text-0": "plateau: batch noise alone widens the bound on the slope past the 1 % of the level it asks for",
-    "clean-plain-classification-01-0": "loss_spike: where a loss falls, 16 step noises above the mean of 5 lie below the level",
-    "clean-plain-preference-05-0": SMALL_BATCHES,
     "clean-noise_28_percent-classification-22-0": SMALL_BATCHES,
     "clean-coarse_accuracy-classification-23-0": SMALL_BATCHES,
 }

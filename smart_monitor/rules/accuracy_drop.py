@@ -11,7 +11,8 @@ class AccuracyDrop(Rule):
     overfitting, a collapsed head, a broken evaluation.
 
     Formula: accuracy < mean of the last `loss_window`/2 admitted values - `accuracy_drop_threshold`
-    (10 points), and, with the noise guard, at least 3 noises below the median of the last 21.
+    (10 points), and, with the noise guard, at least 1.5 noises below the median of the last 21, and either 5
+    noises below it or 8 points below the lowest of them.
 
     Judges from: 3 earlier values.
 

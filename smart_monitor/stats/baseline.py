@@ -38,6 +38,10 @@ QUARTILES_TO_SIGMA = 1 / 1.349
 STEPS_WINDOW = 100
 STEPS_GUARD = 16.0
 """Step noises above the mean from which a value stands out, where the level itself is on the move."""
+STEPS_LEAST = 2.0
+"""Noises that it must be above the level all the same."""
+SURELY, BELOW_LOWEST = 5.0, 8.0
+"""Accuracies of small batches scatter widely: one stands out from 5 noises, or 8 points below the lowest of late."""
 SHAPES: dict[str, dict[str, Any]] = {
     "accuracy": {"bad": -1, "absolute": True, "times": 1.5},
     "eval_accuracy": {"bad": -1, "absolute": True, "times": 1.5},
@@ -140,7 +144,9 @@ class Baseline:
             edge = times * scale if scale > 0 else math.nan
             if self.bad > 0 and unit == self.level and self.steps:
                 # A level that lags behind a falling loss hides a jump that the last steps make plain.
-                edge = min(edge, max(0.0, self.mean * (1 + STEPS_GUARD * self.step_noise) - self.level))
+                edge = min(edge, max(STEPS_LEAST * scale, self.mean * (1 + STEPS_GUARD * self.step_noise) - self.level))
+            elif self.absolute:
+                edge = max(edge, min(SURELY * scale, (self.level - self.recent.extreme(self.bad)) * -self.bad + BELOW_LOWEST))
             self._edge = edge
         return edge
 

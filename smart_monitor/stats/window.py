@@ -33,6 +33,10 @@ class MedianWindow:
     def __len__(self) -> int:
         return len(self.values)
 
+    def extreme(self, side: int) -> float:
+        """The highest value for a positive `side`, else the lowest; IndexError while empty."""
+        return self._ordered[-1 if side > 0 else 0]
+
     @property
     def median(self) -> float:
         """Median of the window; IndexError while it is empty."""

@@ -163,9 +163,8 @@ def test_status_knows_none_watching_stopped_and_dead(tmp_path: Path) -> None:
     with Monitor(tmp_path) as monitor:
         monitor.sees(1)
         until(lambda: status(tmp_path)[0] == 0, "good news")
-        found = command("status", "--base-dir", tmp_path).stdout
-        assert f"process {monitor.process.pid}" in found
-        assert "step 1 (loss=0.7" in found
+        until(lambda: "step 1 (loss=0.7" in command("status", "--base-dir", tmp_path).stdout, "the step in the status")
+        assert f"process {monitor.process.pid}" in command("status", "--base-dir", tmp_path).stdout
         assert 0 == monitor.stop()
         assert "was stopped just now" in command("status", "--base-dir", tmp_path).stdout
         monitor.start()
