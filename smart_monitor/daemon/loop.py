@@ -99,7 +99,7 @@ class Daemon:
         end = time.monotonic() + max(s.stop_grace for s in self._settings.values())
         for run in self._runs:
             if run.opened:
-                self._guard(run, lambda run=run: run.close(max(0.0, end - time.monotonic())))  # type: ignore[misc]
+                self._guard(run, run.close, max(0.0, end - time.monotonic()))
 
     # -- one turn of the loop ---------------------------------------------------------------------
 
@@ -115,7 +115,7 @@ class Daemon:
         now = time.monotonic()
         for run in self._runs:
             if run.opened:
-                self._guard(run, lambda run=run: run.attend(now))  # type: ignore[misc]
+                self._guard(run, run.attend, now)
         self._watch_schedule(schedule)
         self._report()
         if self._once and all(not r.opened or (r.met and not r.busy) for r in self._runs):
@@ -142,13 +142,13 @@ class Daemon:
         elif what == "pass":
             for run in self._runs:
                 if run.opened and run.eye is first and self._still_there(run):
-                    self._guard(run, lambda run=run: run.take(second))  # type: ignore[misc]
+                    self._guard(run, run.take, second)
         elif what == "tick":
             self._ticked = time.monotonic()
             for run in self._runs:
                 if run.opened and self._still_there(run):
                     found = second.get(str(run.place.out), {})
-                    self._guard(run, lambda run=run, found=found: run.tick(dict(found)))  # type: ignore[misc]
+                    self._guard(run, run.tick, dict(found))
 
     def _deliver(self, eye: Eye, seen: Pass) -> None:
         self._queue.put(("pass", eye, seen))
@@ -161,10 +161,10 @@ class Daemon:
             found = {}  # time has passed all the same
         self._queue.put(("tick", None, found))
 
-    def _guard(self, run: Run, act: Callable[[], None]) -> None:
+    def _guard(self, run: Run, act: Callable[..., None], *arguments: Any) -> None:
         """One run's misfortune, foreseen by nobody, is neither the daemon's end nor the other runs'."""
         try:
-            act()
+            act(*arguments)
         except Exception as error:
             last = traceback.extract_tb(error.__traceback__)[-1]
             where = f"{os.path.basename(last.filename)}:{last.lineno}"
@@ -236,7 +236,7 @@ class Daemon:
                 run.log.warning(f"The configuration can't be used and the old one stays: {error}")
                 continue
             self._settings[run.place.base] = settings
-            self._guard(run, lambda run=run, settings=settings: run.configure(settings))  # type: ignore[misc]
+            self._guard(run, run.configure, settings)
             run.log.info("Configuration read again")
         if self._interval != self._shortest():
             self._interval = self._shortest()
