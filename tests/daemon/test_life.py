@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.daemon.watching import LINE, Monitor, Trainer, command, status, until
+from tests.hands import delete_by_hand
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -36,7 +37,7 @@ def test_it_survives_the_deletion_of_the_run_and_its_return(tmp_path: Path) -> N
     with Monitor(base) as monitor:
         trainer.write()
         monitor.watching()
-        shutil.rmtree(base)
+        delete_by_hand(base)
         time.sleep(1.5)
         assert not base.exists()
         Trainer(base).write(step=50)
@@ -243,7 +244,7 @@ def test_output_elsewhere_leaves_the_run_untouched(tmp_path: Path) -> None:
         until(monitor.snapshots, "a snapshot")
         code, document = status(base, out)
         assert (0, str(out)) == (code, document["vitals"]["out"])
-        shutil.rmtree(base)
+        delete_by_hand(base)
         time.sleep(1)
         assert not base.exists()
         assert 0 == monitor.stop()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.daemon.watching import Monitor, Trainer, command, status, until
+from tests.hands import delete_by_hand
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -119,7 +119,7 @@ def test_an_output_that_turns_read_only_under_it_is_survived(tmp_path: Path, sma
         (out / "logs").rename(out / "rotated")  # and with it every open file is one that nobody sees
         trainer.train(1)
         monitor.sees(2)
-        shutil.rmtree(out / ".smart_monitor" / "journal")
+        delete_by_hand(out / ".smart_monitor" / "journal")
         trainer.train(1)
         monitor.sees(3)
         assert monitor.journal()

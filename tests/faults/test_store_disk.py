@@ -20,6 +20,7 @@ from smart_monitor.snapshots.listing import list_snapshots
 from smart_monitor.snapshots.store import Store, StoreEvent
 from smart_monitor.snapshots.verify import verify
 from tests.checkpoints.trees import fingerprint, hf_checkpoint
+from tests.hands import delete_by_hand
 from tests.snapshots.runs import METADATA, ROOMY, STATUS, Clock, chosen, complete, decision, drive, until
 
 
@@ -166,7 +167,7 @@ def test_what_is_deleted_by_hand_in_mid_copy_is_made_anew(tmp_path: Path, base: 
     until(lambda: bool(list(tmp_path.glob("snapshots/.partial-*/model"))))
     for folder in ("snapshots", ".smart_monitor"):
         if where in (folder, "both"):
-            shutil.rmtree(tmp_path / folder)
+            delete_by_hand(tmp_path / folder)
     events = drive(store, chosen(base), speed=30)
     store.stop(0)
     assert [e.state for e in events] == ["published"]
