@@ -30,7 +30,7 @@ RETRIES = (0.05, 0.1, 0.2)
 TORN_FOR = 10.0
 """Seconds of nothing but torn reads after which we say that we can't see."""
 RACY = 0.05
-"""A file modified so recently (s) may be written again within the same tick of its clock."""
+"""A file written in place so recently (s) may be written again within the same tick of its clock."""
 
 _Identity = list[int]
 
@@ -54,14 +54,15 @@ class StatusFile:
             path, found = self._find()
         except CannotSee as error:
             return Pass(cursor, Sight(False, str(error), self.paths[0]))
-        identity = [found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size]
+        identity = _identity(found)
         if cursor.get("file") == identity and "again" not in cursor:
             reason = cursor.get("why", "")
             return Pass(cursor, Sight(not reason, reason, path))
         try:
-            raw, identity = self._bytes(path)
+            raw, found = self._bytes(path)
         except CannotSee as error:
             return Pass(cursor, Sight(False, str(error), path))
+        identity = _identity(found)
         following = {k: v for k, v in cursor.items() if k not in ("again", "why", "torn")}
         written = cursor.get("file") != identity
         if raw is None:
@@ -76,7 +77,7 @@ class StatusFile:
         except CannotSee as error:
             return self._refused(following, identity, path, str(error))
         following |= {"file": identity, "body": body}
-        if abs(now_wall - identity[2] / 1e9) < RACY:
+        if abs(now_wall - found.st_mtime) < RACY and not _was_renamed(found):
             following["again"] = True
         seen = Pass(following, Sight(True, "", path))
         if reading is not None:
@@ -114,15 +115,14 @@ class StatusFile:
             return usable[1]
         return usable[0]
 
-    def _bytes(self, path: str) -> tuple[bytes | None, _Identity]:
-        """The content (None: too large) and the identity under which reading began."""
+    def _bytes(self, path: str) -> tuple[bytes | None, os.stat_result]:
+        """The content (None: too large) and the stat under which reading began."""
         fd, found = open_regular(path)
         try:
-            identity = [found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size]
             if found.st_size > self.max_bytes:
-                return None, identity
+                return None, found
             raw = read_up_to(fd, self.max_bytes + 1)
-            return (raw if len(raw) <= self.max_bytes else None), identity
+            return (raw if len(raw) <= self.max_bytes else None), found
         except OSError as error:
             raise CannotSee(why(path, error)) from None
         finally:
@@ -204,6 +204,15 @@ def parse_json(raw: bytes, where: str) -> Any:
         raise CannotSee(f"{where} holds a number of too many digits.") from None
     except MemoryError:
         raise CannotSee(f"{where} needs more memory than there is.") from None
+
+
+def _identity(found: os.stat_result) -> _Identity:
+    return [found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size]
+
+
+def _was_renamed(found: os.stat_result) -> bool:
+    """Was the file given its name after its last write? Then its writer is done with it: nothing more comes in the same tick."""
+    return found.st_ctime_ns > found.st_mtime_ns
 
 
 def _kind(document: object) -> str:

@@ -197,6 +197,30 @@ def test_a_second_write_within_the_same_tick_of_the_clock_is_not_missed(desk: De
     assert ([], False) == (quiet.records, quiet.heartbeat)
 
 
+def test_a_file_renamed_into_place_is_read_once(desk: Desk) -> None:
+    """Only a writer in place may write again within the tick; every look costs a daemon that runs for months."""
+    for step in range(3):
+        aside = desk.path.with_suffix(".tmp")
+        aside.write_text(json.dumps({**TRAINING, "current_step": step}))
+        wait_for_another_tick(aside)
+        aside.replace(desk.path)
+        stamp = desk.path.stat()
+        assert [step] == [r.step for r in desk.look(wall=stamp.st_mtime).records]
+        desk.path.write_text(json.dumps({**TRAINING, "current_step": step + 5}))  # told, if it were read
+        os.utime(desk.path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+        assert [] == desk.look(wall=stamp.st_mtime + 0.5).records
+
+
+def wait_for_another_tick(path: Path) -> None:
+    """Until a change would be stamped later than the file's last one."""
+    probe = path.with_suffix(".probe")
+    while True:
+        probe.write_text("")
+        if probe.stat().st_mtime_ns > path.stat().st_mtime_ns:
+            break
+    probe.unlink()
+
+
 def test_odd_steps_are_said_and_the_metrics_beside_them_kept(desk: Desk) -> None:
     for step in (-5, "many", 10**30):
         desk.cursor = {}
