@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 import smart_monitor.sources
 from smart_monitor.sources import Cursor, Pass, Source
+from smart_monitor.sources.appended import AppendedFile
 
 
 class Way(NamedTuple):
@@ -38,7 +39,11 @@ def found_sources() -> list[type[Any]]:
     found = []
     for module in pkgutil.iter_modules(smart_monitor.sources.__path__, "smart_monitor.sources."):
         members = vars(importlib.import_module(module.name)).values()
-        found += [m for m in members if isinstance(m, type) and m.__module__ == module.name and hasattr(m, "read")]
+        found += [
+            m
+            for m in members
+            if isinstance(m, type) and m.__module__ == module.name and hasattr(m, "read") and m is not AppendedFile
+        ]
     return found
 
 

@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 
 from smart_monitor.model import Record
 from smart_monitor.sources import Cursor, Pass
+from smart_monitor.sources.appended import CHUNK, FOREIGN_AFTER, MAX_PASS
 from smart_monitor.sources.files import CannotSee
-from smart_monitor.sources.jsonl import CHUNK, FOREIGN_AFTER, MAX_LINE, MAX_PASS, JsonLines, records, rows
+from smart_monitor.sources.jsonl import MAX_LINE, JsonLines, records, rows
 
 
 def read(path: Path, cursor: Cursor, final: bool = False) -> Pass:
@@ -128,6 +129,30 @@ def test_another_file_in_its_place_is_read_from_the_beginning(path: Path, how: s
     assert 1 == len({r.ids["file"] for r in after.records})
     assert after.oddities == (f"{path} was truncated or replaced and is read from its beginning.",)
     assert [] == read(path, after.cursor).records
+
+
+@pytest.mark.parametrize("how", ["renamed", "copied and truncated"])
+def test_what_a_rotated_file_still_held_is_read_before_the_new_one(path: Path, how: str) -> None:
+    path.write_text(lines(*range(50)))
+    before = read(path, {})
+    with path.open("a") as file:
+        file.write(lines(*range(50, 20_000)) + '{"step": 20000, "loss": 1}')
+    old = path.with_name("metrics.jsonl.1")
+    if how == "renamed":
+        path.rename(old)
+    else:
+        old.write_bytes(path.read_bytes())
+    path.with_name("metrics.jsonl.2").write_text(lines(7, 8))
+    path.write_text(lines(20_001, 20_002))
+    after, cursor = read_all(path, before.cursor)
+    assert list(range(50, 20_003)) == [r.step for r in after]
+    assert list(range(50, 20_003)) == [r.index for r in after]
+    assert {before.records[0].ids["file"]} == {r.ids["file"] for r in after}, "rotation is no new attempt"
+    assert [] == read(path, cursor).records
+    old.unlink()
+    with path.open("a") as file:
+        file.write(lines(20_003))
+    assert [20_003] == [r.step for r in read(path, cursor).records]
 
 
 def test_a_writer_that_replaces_the_whole_file_at_every_row_gives_each_row_once(path: Path) -> None:
