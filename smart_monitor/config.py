@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, get_type_hints
 
@@ -26,9 +26,30 @@ PRESETS: dict[str, dict[str, float]] = {
 }
 """The guide's three rows: conservative (more snapshots), moderate, aggressive (fewer)."""
 
+RETENTION: dict[str, dict[str, float]] = {
+    "guide": {"keep_days": 30.0, "keep_last": 3, "keep_bests": 0},
+    "lean": {"keep_days": 7.0, "keep_last": 1, "keep_bests": 3},
+    "everything": {"keep_days": 0.0, "keep_last": 3, "keep_bests": 0},
+}
+"""What is kept how long: the guide's clean-up (30 days, bests for ever), less, and all of it."""
+
+_ROWS = {"preset": PRESETS, "keep": RETENTION}
+
 
 def _setting(default: Any, why: str, *, low: float = -math.inf, high: float = math.inf, group: str) -> Any:
     return field(default=default, metadata={"why": why, "low": low, "high": high, "group": group})
+
+
+def days_for(pairs: Iterable[str]) -> dict[str, float]:
+    """`["loss_spike=7"]` as {"loss_spike": 7.0}. Raises ValueError for anything else."""
+    found = {}
+    for pair in pairs:
+        kind, _, days = pair.partition("=")
+        number = float(days)
+        if not kind.strip() or not 0 <= number < math.inf:
+            raise ValueError(pair)
+        found[kind.strip()] = number
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +128,21 @@ class Settings:
         group="keeping",
     )
 
+    keep: str = _setting("guide", "guide, lean or everything: a row of the three settings below", group="retention")
+    keep_days: float = _setting(30.0, "days that a snapshot is kept; 0 = for ever", low=0.0, group="retention")
+    keep_last: int = _setting(3, "so many of each reason are kept, however old they are", low=0, group="retention")
+    keep_bests: int = _setting(0, "so many best models are kept, however old they are; 0 = all of them", low=0, group="retention")
+    keep_days_for: tuple[str, ...] = _setting(
+        (), 'days for single reasons instead of keep_days, as in ["loss_spike=7", "nan=90"]', group="retention"
+    )
+    keep_total_gb: float = _setting(
+        0.0, "GiB that all snapshots together may take, the oldest go first; 0 = no limit", low=0.0, group="retention"
+    )
+    prune: bool = _setting(
+        True, "drop by itself what is not to be kept any more; false: only `snapshots prune` does", group="retention"
+    )
+    prune_hours: float = _setting(24.0, "hours between two looks for what is not to be kept", low=0.0001, group="retention")
+
     phases: tuple[Phase, ...] = field(default=(), metadata={"why": "[[phase]] tables: thresholds by step", "group": "phase"})
     given: frozenset[str] = field(default=frozenset(), metadata={"why": "keys that a user set (not defaults)", "group": ""})
 
@@ -138,11 +174,11 @@ def resolve(layers: Sequence[tuple[str, Mapping[str, Any]]]) -> tuple[Settings, 
         for key in layer:
             if key != "phase" and key not in KEYS:
                 raise ConfigError(_unknown(key, name, [*KEYS, "phase"]))
-        if "preset" in layer:
-            preset = _checked("preset", layer["preset"], name)
-            for key, value in PRESETS[preset].items():
-                origin[key] = f"{name} (preset {preset})"
-                if preset == "default":
+        for rows in _ROWS.keys() & layer.keys():
+            row = _checked(rows, layer[rows], name)
+            for key, value in _ROWS[rows][row].items():
+                origin[key] = f"{name} ({rows} {row})"
+                if row == "default":
                     values.pop(key, None)  # as if nobody had set it: then a short run asks for less
                 else:
                     values[key] = _checked(key, value, name)
@@ -183,18 +219,28 @@ def _checked(key: str, value: Any, where: str) -> Any:
         parts = [p.strip() for p in value.split(",") if p.strip()] if isinstance(value, str) else value
         if not isinstance(parts, (list, tuple)) or not all(isinstance(p, str) for p in parts):
             raise ConfigError(f"{where}: {key} must be a list of names, not {value!r}")
+        if key == "keep_days_for":
+            _check_days(parts, where)
         return tuple(parts)
     if want is bool:
         return _boolean(key, value, where)
     if want is str:
-        if not isinstance(value, str) or value not in PRESETS:
-            raise ConfigError(f"{where}: {key} must be one of {', '.join(PRESETS)}, not {value!r}")
+        if not isinstance(value, str) or value not in _ROWS[key]:
+            raise ConfigError(f"{where}: {key} must be one of {', '.join(_ROWS[key])}, not {value!r}")
         return value
     number = _number(key, value, where, want)
     if not meta["low"] <= number <= meta["high"]:
         bounds = f"at least {meta['low']:g}" if meta["high"] == math.inf else f"between {meta['low']:g} and {meta['high']:g}"
         raise ConfigError(f"{where}: {key} must be {bounds}, not {value!r}")
     return number
+
+
+def _check_days(pairs: Sequence[str], where: str) -> None:
+    try:
+        days_for(pairs)
+    except ValueError:
+        said = f'keep_days_for must name reasons and days, as in "loss_spike=7", not {list(pairs)!r}'
+        raise ConfigError(f"{where}: {said}") from None
 
 
 def _boolean(key: str, value: Any, where: str) -> bool:

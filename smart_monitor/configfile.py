@@ -35,7 +35,7 @@ def load(
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The settings of a TOML file, tables [judging], [watching] and [keeping] flattened."""
+    """The settings of a TOML file, tables [judging], [watching], [keeping] and [retention] flattened."""
     try:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):

@@ -101,6 +101,16 @@ class IntentBox:
             self.path(intent).unlink(missing_ok=True)
             self._sync()
 
+    def ids(self) -> set[str]:
+        """The decisions whose promises stand open, by anyone's look: nothing is set aside."""
+        found = set()
+        for path in self.folder.glob("*.json"):
+            try:
+                found.add(Intent.from_json(path.read_bytes()).id)
+            except (OSError, ValueError):
+                continue
+        return found
+
     def load(self) -> tuple[list[Intent], list[str]]:
         """Every intent, the oldest first, and a sentence for each file set aside because it can't be read."""
         intents: list[Intent] = []

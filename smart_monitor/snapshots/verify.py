@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from smart_monitor.snapshots import sums
 from smart_monitor.snapshots.copy import Copier, Pace
-from smart_monitor.snapshots.listing import read_metadata
+from smart_monitor.snapshots.listing import is_inside, read_metadata
 from smart_monitor.snapshots.publish import METADATA
 
 
@@ -21,14 +22,17 @@ class Problem(NamedTuple):
     what: str
 
 
-def verify(path: Path) -> list[Problem]:
-    """Everything wrong with the snapshot at `path`, an empty list if nothing is. Never raises OSError."""
+def verify(path: Path, passed: Callable[[int], None] = lambda _: None) -> list[Problem]:
+    """Everything wrong with the snapshot at `path`, an empty list if nothing is. Never raises OSError.
+
+    `passed` is told how many bytes were read, every few MiB.
+    """
     present, problems = _present(path)
     if present is None:
         return problems
     digests = _digests(path, problems)
     lengths = _lengths(path, problems)
-    with Copier(Pace(0, lambda _: None)) as copier:
+    with Copier(Pace(0, passed)) as copier:
         for name in sorted(set(digests) | set(lengths)):
             if name not in present:
                 problems.append(Problem(name, "it is missing"))
@@ -92,10 +96,9 @@ def _lengths(path: Path, problems: list[Problem]) -> dict[str, tuple[int, str]]:
 
 
 def _inside(name: str, where: str, problems: list[Problem]) -> bool:
-    inside = not name.startswith("/") and not {"", ".", ".."} & set(name.split("/"))
-    if not inside:
+    if not is_inside(name):
         problems.append(Problem(where, f"it names a file outside the snapshot: {name}"))
-    return inside
+    return is_inside(name)
 
 
 def _check(path: Path, digest: str, told: tuple[int, str] | None, copier: Copier) -> str:
