@@ -15,10 +15,12 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from smart_monitor.checkpoints.candidate import Candidate
+from smart_monitor.checkpoints.candidate import Candidate, Folder
+
+ANYONES = 9
+"""The turn of a layout that takes directories for the look of their names alone."""
 
 
 @runtime_checkable
@@ -26,9 +28,13 @@ class Layout(Protocol):
     """One family of checkpoint writers."""
 
     name: str
+    recognises: tuple[str, str, str]
+    """Who writes it, under which names, and when it is complete but for stillness: a line of the table in the README."""
+    turn: int
+    """A name that two layouts would take is the one's whose turn comes first: 1 for what no one else writes, ANYONES the last."""
 
-    def find(self, root: Path) -> Iterable[Candidate]:
-        """Candidates directly in `root`, by name alone: nothing is opened. Raises OSError if `root` can't be listed."""
+    def find(self, folder: Folder) -> Iterable[Candidate]:
+        """Candidates directly in `folder`, by names alone (theirs, and of files that mark them): nothing is opened."""
 
     def missing(self, candidate: Candidate) -> list[str]:
         """What keeps the candidate from being complete, one clause each; empty means complete but for stillness."""
@@ -38,10 +44,10 @@ class Layout(Protocol):
 
 
 def layouts() -> tuple[Layout, ...]:
-    """Every layout of this package, by name of its file."""
+    """Every layout of this package, in turn."""
     found: list[Layout] = []
     for module in sorted(m.name for m in pkgutil.iter_modules(__path__)):
         layout = getattr(importlib.import_module(f"{__name__}.{module}"), "LAYOUT", None)
         if layout is not None:
             found.append(layout)
-    return tuple(found)
+    return tuple(sorted(found, key=lambda layout: (layout.turn, layout.name)))

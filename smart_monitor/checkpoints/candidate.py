@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -71,6 +72,8 @@ class Candidate:
     name: str
     step: int | None
     single: bool = False
+    folder: Path = Path()
+    """Where it was found: markers of the writer lie there, also when `path` is what a link led to."""
     tree: Tree = field(default_factory=Tree)
     now: float = 0.0
     neighbours: frozenset[str] = frozenset()
@@ -80,16 +83,50 @@ class Candidate:
         return self.path if seen.stamp.path == "." else self.path / seen.stamp.path
 
 
-def names_in(root: Path) -> list[str]:
-    """At most MAX_NAMES names in `root`, never one of ours. Raises OSError if it can't be listed."""
-    names: list[str] = []
-    with os.scandir(root) as entries:
-        for entry in entries:
-            if entry.name not in OURS and not entry.name.startswith((".partial-", ".trash-", "anomaly_")):
-                names.append(entry.name)
-            if len(names) >= MAX_NAMES:
-                break
-    return sorted(names)
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """One listing of a directory that may hold checkpoints: read once a scan, asked by every layout. Never one of ours."""
+
+    path: Path
+    folders: tuple[str, ...]
+    """Names of directories, links to directories among them."""
+    files: tuple[str, ...]
+    """Names of regular files, links to files among them."""
+    others: tuple[str, ...]
+    """Names of what is neither: links that lead nowhere, sockets, fifos."""
+
+    @classmethod
+    def read(cls, path: Path, most: int = MAX_NAMES) -> Folder:
+        """At most `most` names. Raises OSError if `path` can't be listed."""
+        kinds: tuple[list[str], list[str], list[str]] = [], [], []
+        with os.scandir(path) as entries:
+            for entry, _ in zip(entries, range(most), strict=False):
+                if not is_ours(entry.name):
+                    kinds[0 if _holds(entry.is_dir) else 1 if _holds(entry.is_file) else 2].append(entry.name)
+        return cls(path, *(tuple(sorted(names)) for names in kinds))
+
+    @property
+    def names(self) -> list[str]:
+        return sorted((*self.folders, *self.files, *self.others))
+
+    def candidate(self, name: str, step: int | None, *, single: bool = False) -> Candidate:
+        return Candidate(self.path / name, name, step, single, self.path)
+
+    def has(self, name: str, *inner: str) -> bool:
+        """Does the directory `name` hold anything of these names? One look each, nothing is opened."""
+        return any(os.path.lexists(f"{self.path}/{name}/{i}") for i in inner)
+
+
+def is_ours(name: str) -> bool:
+    """A name under which we keep things ourselves: never a checkpoint of the trainer."""
+    return name in OURS or name.startswith((".partial-", ".trash-", "anomaly_"))
+
+
+def _holds(question: Callable[[], bool]) -> bool:
+    try:
+        return question()
+    except OSError:  # a link to itself
+        return False
 
 
 _STEP = re.compile(r"(?:^|[-_.=@ ])(?:global_?step|step|iteration|iter)[-_=]?([0-9]+)", re.IGNORECASE)
@@ -117,7 +154,11 @@ def shard_of(name: str) -> tuple[str, int, int] | None:
 
 def is_temporary(name: str) -> bool:
     """A name that writers give to files they have not finished."""
-    return name.startswith((".tmp", "tmp-checkpoint-")) or name.endswith((".tmp", ".partial", ".part", "-unfinished"))
+    return (
+        name.startswith((".tmp", "tmp-checkpoint-"))
+        or name.endswith((".tmp", ".partial", ".part", "-unfinished"))
+        or ".orbax-checkpoint-tmp" in name
+    )
 
 
 def shown(name: str) -> str:
@@ -167,7 +208,9 @@ def _walk(tree: Tree, top: str, relative: str, budget: Budget, now: float, depth
         try:
             info = entry.stat(follow_symlinks=False)
             if stat.S_ISDIR(info.st_mode):
-                if depth >= MAX_DEPTH:
+                if is_temporary(entry.name):
+                    tree.temporary.append(inner)
+                elif depth >= MAX_DEPTH:
                     tree.problems.append(f"{shown(inner)} lies deeper than {MAX_DEPTH} directories")
                 elif budget.left >= 0:
                     _walk(tree, top, inner, budget, now, depth + 1)

@@ -9,17 +9,21 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import stat
 import struct
-from collections import defaultdict
 from pathlib import Path
 from typing import Any
-
-from smart_monitor.checkpoints.candidate import Candidate, Seen, shard_of, shown
 
 MAX_HEADER = 100 * 2**20
 """The longest header the safetensors reader accepts."""
 MAX_MARKER = 64 * 2**20
-ZIPPED = (".pt", ".pth", ".ckpt", ".bin")
+MAX_PARSED = 4 * 2**20
+"""The longest header that is parsed as JSON; of a longer one only the offsets are looked for."""
+_OFFSETS = re.compile(rb'"data_offsets"\s*:\s*\[\s*[0-9]{1,20}\s*,\s*([0-9]{1,20})\s*\]')
+ZIPPED = (".pt", ".pth", ".ckpt", ".bin", ".keras", ".nemo", ".lora")
+HDF5 = (".h5", ".hdf5")
+HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _TAIL = 22 + 65535 + 20
 
 
@@ -43,17 +47,27 @@ def safetensors_problem(path: Path) -> str:
         (length,) = struct.unpack("<Q", head)
         if length > MAX_HEADER or 8 + length > size:
             return "has a header that is cut off or was never written"
-        header = json.loads(os.pread(fd, length, 8))
-    except (ValueError, RecursionError):
-        return "has a header that does not parse"
+        header = os.pread(fd, length, 8)
     finally:
         os.close(fd)
     try:
-        ends = [int(t["data_offsets"][1]) for name, t in header.items() if name != "__metadata__"]
-    except (AttributeError, KeyError, IndexError, TypeError, ValueError, OverflowError):
+        end = _end_of_tensors(header)
+    except (AttributeError, KeyError, IndexError, TypeError, OverflowError):
         return "has a header that describes no tensors"
-    expected = 8 + length + max(ends, default=0)
+    except (ValueError, RecursionError):
+        return "has a header that does not parse"
+    expected = 8 + length + end
     return "" if expected == size else f"is {size} bytes long where its header says {expected}"
+
+
+def _end_of_tensors(header: bytes) -> int:
+    """The largest end in the header, relative to the header's. Raises what a header of nonsense raises."""
+    if len(header) > MAX_PARSED:  # what a parser makes of it would take tens of times its size
+        if not header.lstrip().startswith(b"{") or not header.rstrip().endswith(b"}"):
+            raise ValueError("no object")
+        return max((int(m[1]) for m in _OFFSETS.finditer(header)), default=0)
+    tensors = json.loads(header)
+    return max((int(t["data_offsets"][1]) for name, t in tensors.items() if name != "__metadata__"), default=0)
 
 
 def zip_problem(path: Path) -> str:
@@ -94,6 +108,50 @@ def _central_directory_fits(fd: int, tail: bytes, start: int) -> bool:
     return False
 
 
+def first_bytes(path: Path, most: int) -> bytes:
+    """At most `most` bytes from the start of a file; none if it can't be read."""
+    try:
+        with open(open_plain(path), "rb") as file:
+            return file.read(most)
+    except OSError:
+        return b""
+
+
+def short_text(path: Path) -> str | None:
+    """The text in a marker of one line, or None if there is no such file."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return None
+    except OSError:
+        return None
+    return first_bytes(path, 1024).decode("utf-8", "replace").strip()
+
+
+def hdf5_problem(path: Path) -> str:
+    """Empty if the file ends where its superblock says (HDF5 file format specification, versions 0 to 3, II.A)."""
+    fd = open_plain(path)
+    try:
+        size = os.fstat(fd).st_size
+        at = 0
+        while (head := os.pread(fd, 96, at))[:8] != HDF5_SIGNATURE:
+            at = at * 2 or 512  # a block of the user's may stand before it
+            if at >= min(size, 2**20):
+                return "is empty" if size == 0 else "has no HDF5 superblock (still being written, or of another format)"
+    finally:
+        os.close(fd)
+    version, old = head[8], head[8] < 2
+    if version > 3 or len(head) < 48:
+        return "has an HDF5 superblock that is cut off or unknown"
+    width = head[13] if old else head[9]
+    start = (28 if version == 1 else 24) if old else 12
+    if width not in (2, 4, 8) or len(head) < start + 3 * width:
+        return "has an HDF5 superblock that does not parse"
+    if not old and head[11] & 1:
+        return "is open for writing, says its HDF5 superblock"
+    end = int.from_bytes(head[start + 2 * width : start + 3 * width], "little")
+    return "" if size in (end, at + end) else f"is {size} bytes long where its HDF5 superblock says {end}"
+
+
 def json_object(path: Path) -> dict[str, Any] | None:
     """The object in a JSON file, or None if there is none that parses."""
     try:
@@ -112,82 +170,10 @@ def file_problem(path: Path) -> str:
             return safetensors_problem(path)
         if path.name.endswith(ZIPPED):
             return zip_problem(path)
+        if path.name.endswith(HDF5):
+            return hdf5_problem(path)
     except FileNotFoundError:
         return "vanished"
     except OSError as error:
         return f"can't be read ({error.strerror})"
     return ""
-
-
-def content_missing(candidate: Candidate) -> list[str]:
-    """What the files of a candidate themselves say is missing: damage, absent shards, unfinished names."""
-    tree = candidate.tree
-    said = list(tree.problems)
-    said += [f"{shown(name)} is still a temporary file" for name in tree.temporary[:3]]
-    for seen in tree.files:
-        name = "it" if candidate.single else shown(seen.stamp.path)
-        if seen.stamp.path.endswith("checkpoint-is-incomplete.txt"):
-            said.append("checkpoint-is-incomplete.txt says that the writer has not finished")
-        elif not _readable(candidate.file(seen), seen):
-            said.append(f"{name} can't be read by this user (mode {seen.mode & 0o777:04o}, owner uid {seen.uid})")
-        elif problem := file_problem(candidate.file(seen)):
-            said.append(f"{name} {problem}")
-    names = tree.names()
-    for seen in tree.files:
-        if seen.stamp.path.endswith(".index.json"):
-            said += _index_missing(candidate, seen, names)
-    said += [f"{shown(name)} is missing" for name in absent_shards(names)]
-    if not candidate.single and not tree.files and not said:
-        said.append("no file has been written yet")
-    return list(dict.fromkeys(said))
-
-
-def weights_missing(candidate: Candidate) -> list[str]:
-    """Said of a directory without a marker that holds only what writers put there before the weights."""
-    early = (".json", ".txt", ".md", ".jinja", ".yaml", ".yml", ".py", "tokenizer.model", "spiece.model")
-    if any(f.stamp.bytes and not f.stamp.path.endswith(early) for f in candidate.tree.files):
-        return []
-    return ["no weights have been written yet"]
-
-
-def indexed_files(path: Path) -> set[str] | None:
-    """The file names in the weight map of an index, or None if it does not parse."""
-    weight_map = (json_object(path) or {}).get("weight_map")
-    return {str(v) for v in weight_map.values()} if isinstance(weight_map, dict) else None
-
-
-def _index_missing(candidate: Candidate, seen: Seen, names: set[str]) -> list[str]:
-    wanted = indexed_files(candidate.file(seen))
-    if wanted is None:
-        return [f"{shown(seen.stamp.path)} does not parse"]
-    folder = seen.stamp.path.rpartition("/")[0]
-    paths = {f"{folder}/{w}" if folder else w for w in wanted}
-    external = {name for name, _ in candidate.tree.external}
-    return [f"{shown(p)} is missing (named in {shown(seen.stamp.path)})" for p in sorted(paths - names - external)[:3]]
-
-
-def absent_shards(names: set[str]) -> list[str]:
-    """Names of shards that the counts in the names of the others promise, three at most of each set."""
-    groups: dict[tuple[str, int], dict[int, str]] = defaultdict(dict)
-    for name in names:
-        if found := shard_of(name):
-            groups[found[0], found[2]][found[1]] = name
-    absent: list[str] = []
-    for (_, count), numbers in sorted(groups.items()):
-        first = 0 if 0 in numbers else 1
-        if len(numbers) >= count or count > 99_999:
-            continue
-        number, name = next(iter(sorted(numbers.items())))
-        for k in [k for k in range(first, first + count) if k not in numbers][:3]:
-            old, new = f"{number:0{_width(name)}d}-of-", f"{k:0{_width(name)}d}-of-"
-            absent.append(name.replace(old, new, 1))
-    return absent
-
-
-def _width(name: str) -> int:
-    found = name.partition("-of-")[0]
-    return len(found) - len(found.rstrip("0123456789"))
-
-
-def _readable(path: Path, seen: Seen) -> bool:
-    return seen.uid == os.geteuid() or os.access(path, os.R_OK, effective_ids=os.access in os.supports_effective_ids)

@@ -2,21 +2,22 @@
 
 Written in place, file by file; `trainer_state.json` is the last file of rank 0 and is itself written
 without a temporary name, so it must parse. Random states of other ranks may land after it, which is why
-stillness is asked for as well.
+stillness is asked for as well. What FSDP and DeepSpeed put into it (`pytorch_model_fsdp_0/`, `optimizer_0/`,
+`global_stepN/`) is held to the rules of those writers.
 """
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable
-from pathlib import Path
 
-from smart_monitor.checkpoints.candidate import Candidate, names_in
-from smart_monitor.checkpoints.checks import content_missing, json_object, weights_missing
+from smart_monitor.checkpoints.candidate import Candidate, Folder
+from smart_monitor.checkpoints.checks import json_object
+from smart_monitor.checkpoints.content import content_missing, weights_missing
 
 MARKER = "trainer_state.json"
 _NAME = re.compile(r"^checkpoint-([0-9]{1,18})$")
+_INSIDE = re.compile(r"^(?:pytorch_model_fsdp_[0-9]+|optimizer_[0-9]+|global_step[0-9]+)/|^(?:latest|zero_to_fp32\.py)$")
 _HINTS = frozenset({"training_args.bin", "optimizer.pt", "optimizer.bin", "scheduler.pt", MARKER})
 
 
@@ -27,7 +28,8 @@ def says_trainer(names: Iterable[str]) -> bool:
 
 def is_trainers(candidate: Candidate) -> bool:
     """Does the candidate, or anything beside it, show that the Hugging Face Trainer writes here?"""
-    if says_trainer(candidate.tree.names()):
+    names = candidate.tree.names()
+    if says_trainer(names) or any(_INSIDE.match(n) for n in names):
         return True
     if candidate.step is None:
         return False  # checkpoint-best and the like are saved by callbacks, which write no marker
@@ -38,12 +40,18 @@ class HuggingFaceTrainer:
     """`checkpoint-N/` (and the `tmp-checkpoint-N/` of releases 4.36 to 4.38, complete once renamed)."""
 
     name = "hf_trainer"
+    recognises = (
+        "Hugging Face Trainer, PEFT, TRL, Unsloth",
+        "`checkpoint-N/`",
+        "`trainer_state.json` parses; every file of the index is there and whole, also what FSDP or DeepSpeed put into it",
+    )
+    turn = 2
 
-    def find(self, root: Path) -> Iterable[Candidate]:
-        for name in names_in(root):
-            if name.startswith(("checkpoint-", "tmp-checkpoint-")) and os.path.isdir(root / name):
+    def find(self, folder: Folder) -> Iterable[Candidate]:
+        for name in folder.folders:
+            if name.startswith(("checkpoint-", "tmp-checkpoint-")):
                 match = _NAME.match(name)
-                yield Candidate(root / name, name, int(match.group(1)) if match else None)
+                yield folder.candidate(name, int(match.group(1)) if match else None)
 
     def missing(self, candidate: Candidate) -> list[str]:
         if candidate.name.startswith("tmp-checkpoint-"):

@@ -6,8 +6,9 @@ import os
 import re
 from pathlib import Path
 
-from smart_monitor.checkpoints.candidate import Budget, Seen, Tree, is_temporary, look, names_in, shard_of, shown, step_in
-from smart_monitor.checkpoints.checks import absent_shards, file_problem, indexed_files
+from smart_monitor.checkpoints.candidate import Budget, Folder, Seen, Tree, is_temporary, look, shard_of, shown, step_in
+from smart_monitor.checkpoints.checks import file_problem
+from smart_monitor.checkpoints.content import absent_shards, indexed_files
 from smart_monitor.model import Checkpoint, FileStamp
 
 _KEPT = re.compile(
@@ -30,7 +31,7 @@ def is_model_file(name: str) -> bool:
 def model_files(root: Path, budget: Budget, now: float) -> Checkpoint | None:
     """The whitelisted files directly in `root` as they stand, the damaged named in `external`; None without any."""
     try:
-        names = [n for n in names_in(root) if is_model_file(n)]
+        names = [n for n in Folder.read(root).names if is_model_file(n)]
     except OSError:
         return None
     kept: list[Seen] = []

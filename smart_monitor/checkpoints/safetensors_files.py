@@ -6,12 +6,10 @@ the length that the header promises tells a whole file in both cases.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
-from pathlib import Path
 
-from smart_monitor.checkpoints.candidate import Candidate, is_temporary, names_in, shard_of, step_in
-from smart_monitor.checkpoints.checks import content_missing
+from smart_monitor.checkpoints.candidate import Candidate, Folder, is_temporary, shard_of, step_in
+from smart_monitor.checkpoints.content import content_missing
 
 SUFFIX = ".safetensors"
 
@@ -20,16 +18,18 @@ class SafetensorsFiles:
     """`adapter_model.safetensors`, `lora-000010.safetensors`."""
 
     name = "safetensors_files"
+    recognises = (
+        "safetensors",
+        "`*.safetensors` that are no shards",
+        "the header agrees with the length",
+    )
+    turn = 2
 
-    def find(self, root: Path) -> Iterable[Candidate]:
-        for name in names_in(root):
-            if (
-                name.endswith(SUFFIX)
-                and not shard_of(name.removesuffix(SUFFIX))
-                and not is_temporary(name)
-                and os.path.isfile(root / name)
-            ):
-                yield Candidate(root / name, name, step_in(name.removesuffix(SUFFIX)), single=True)
+    def find(self, folder: Folder) -> Iterable[Candidate]:
+        for name in folder.files:
+            stem = name.removesuffix(SUFFIX)
+            if stem != name and not shard_of(stem) and not is_temporary(name):
+                yield folder.candidate(name, step_in(stem), single=True)
 
     def missing(self, candidate: Candidate) -> list[str]:
         return content_missing(candidate)

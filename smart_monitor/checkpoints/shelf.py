@@ -7,13 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from smart_monitor.checkpoints import Layout, layouts
-from smart_monitor.checkpoints.candidate import Budget, Candidate, look, names_in, shown
+from smart_monitor.checkpoints.candidate import Budget, Candidate, Folder, look, shown
 from smart_monitor.checkpoints.model_files import has_weights, model_files
 from smart_monitor.checkpoints.mounts import is_network
+from smart_monitor.checkpoints.places import found_in, places
 from smart_monitor.model import Checkpoint
 
 NETWORK_SKEW = 60.0
 """Seconds by which the clock of a file server may be off before a time stamp alone proves stillness."""
+
+
+MAX_CANDIDATES = 200
+"""Candidates looked at in one scan."""
+_MARKS = ("-unfinished", ".pt", ".pth", ".bin", "trainer_state.json")
+"""Endings of names beside a candidate that may say something about it; others come and go with every step."""
 
 
 @dataclass(slots=True)
@@ -27,7 +34,10 @@ class _Memory:
 
 
 class Shelf:
-    """Looks into BASE/current_model/ and BASE itself. Quiet periods are seconds; times are unix seconds."""
+    """Looks into BASE/current_model/, BASE itself and the folders below that trainers make.
+
+    Quiet periods are seconds; times are unix seconds.
+    """
 
     def __init__(self, base: Path, local_quiet: float = 1.0, network_quiet: float = 5.0) -> None:
         self.base = base
@@ -39,31 +49,23 @@ class Shelf:
         self._network: dict[str, bool] = {}
         self._scanned = 0.0
 
-    def roots(self) -> list[Path]:
-        """The directories that may hold checkpoints, links resolved, the nearest first."""
-        roots = [Path(os.path.realpath(p)) for p in (self.base / "current_model", self.base)]
-        return [r for i, r in enumerate(roots) if r not in roots[:i] and os.path.isdir(r)]
-
     def scan(self, now: float) -> None:
         """Look at every candidate. Never raises OSError: what can't be looked at is told by `incomplete`."""
         self._scanned, self._complete, self._incomplete = now, [], []
-        budget, known = Budget(), self._memory
+        budget, left, known = Budget(), MAX_CANDIDATES, self._memory
         self._memory = {}
-        for root in self.roots():
-            found: dict[str, tuple[Layout, Candidate]] = {}
-            try:
-                for layout in self._layouts:
-                    for candidate in layout.find(root):
-                        if candidate.name not in found and not self._is_alias(root, candidate):
-                            found[candidate.name] = (layout, candidate)
-                beside = names_in(root)
-            except OSError as error:
-                self._incomplete.append(f"{root}: it can't be looked at ({error.strerror})")
-                continue
-            neighbours = self._look_at(found, beside, budget, now)
-            for layout, candidate in found.values():
+        folders, self._incomplete = places(self.base, self._layouts)
+        for folder, found in folders:
+            mine = [(layout, c) for layout, c in found.values() if not self._is_alias(folder.path, c)]
+            # The newest first: if a bound ends the look, it ends among the old.
+            mine.sort(key=lambda f: -1 if f[1].step is None else f[1].step, reverse=True)
+            if len(mine) > left:
+                self._incomplete.append(f"{folder.path}: the {len(mine) - left} oldest checkpoints are not looked at")
+            mine, left = mine[:left], left - min(left, len(mine))
+            neighbours = self._look_at(mine, folder, budget, now)
+            for layout, candidate in mine:
                 candidate.neighbours = neighbours
-                self._judge(root, layout, candidate, known.get(str(candidate.path)))
+                self._judge(folder.path, layout, candidate, known.get(str(candidate.path)))
 
     def newest(self, since: float | None, now: float) -> Checkpoint | None:
         """The newest complete checkpoint of the last scan.
@@ -88,20 +90,20 @@ class Shelf:
 
     def model_files(self) -> Checkpoint | None:
         """The top-level model files of current_model/, or of BASE if the model lies there, as they stand now."""
-        for root in self.roots():
-            found = model_files(root, Budget(), self._scanned)
+        for root in (self.base / "current_model", self.base):
+            found = model_files(Path(os.path.realpath(root)), Budget(), self._scanned)
             # A config.json alone in BASE belongs to the run, not to a model.
-            if found and (root != Path(os.path.realpath(self.base)) or has_weights(found)):
+            if found and (root != self.base or has_weights(found)):
                 return found
         return None
 
     def in_base(self) -> bool:
         """Do checkpoint directories lie directly in BASE? Their trainer rotates and uploads what it finds there."""
-        root = Path(os.path.realpath(self.base))
         try:
-            return any(not c.single and c.step is not None for layout in self._layouts for c in layout.find(root))
+            found = found_in(Folder.read(Path(os.path.realpath(self.base))), self._layouts)
         except OSError:
             return False
+        return any(not candidate.single and candidate.step is not None for _, candidate in found.values())
 
     @staticmethod
     def _is_alias(root: Path, candidate: Candidate) -> bool:
@@ -112,10 +114,10 @@ class Shelf:
         return candidate.path.parent == root
 
     @staticmethod
-    def _look_at(found: dict[str, tuple[Layout, Candidate]], beside: list[str], budget: Budget, now: float) -> frozenset[str]:
-        names = set(beside)
-        # The newest first: if the budget ends, it ends among the old.
-        for _, candidate in sorted(found.values(), key=lambda f: f[1].step or 0, reverse=True):
+    def _look_at(found: list[tuple[Layout, Candidate]], folder: Folder, budget: Budget, now: float) -> frozenset[str]:
+        """Look at the files of each candidate; what lies beside them all, as far as it may mark one of them."""
+        names = {n for n in folder.files if n.endswith(_MARKS)}
+        for _, candidate in found:
             candidate.now = now
             candidate.tree = look(candidate.path, candidate.single, budget, now)
             if not candidate.single:

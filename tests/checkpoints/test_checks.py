@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from smart_monitor.checkpoints.candidate import step_in
-from smart_monitor.checkpoints.checks import absent_shards, file_problem, json_object
+from smart_monitor.checkpoints.checks import file_problem, json_object
+from smart_monitor.checkpoints.content import absent_shards
 from smart_monitor.checkpoints.mounts import is_network
 from tests.checkpoints.trees import safetensors_bytes, torch_bytes
 

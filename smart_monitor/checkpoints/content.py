@@ -1,0 +1,114 @@
+"""Is a candidate whole? What its files, their names and the marks of the writer beside it say is missing, in words."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import defaultdict
+from pathlib import Path
+
+from smart_monitor.checkpoints.candidate import Candidate, Seen, shard_of, shown
+from smart_monitor.checkpoints.checks import file_problem, json_object
+from smart_monitor.checkpoints.shards import by_folder, distcp_missing, is_zero, tag_missing, zero_missing
+
+
+def content_missing(candidate: Candidate) -> list[str]:
+    """What the files of a candidate themselves say is missing: damage, absent shards, unfinished names."""
+    tree = candidate.tree
+    said = list(tree.problems)
+    said += [f"{shown(name)} is still a temporary file" for name in tree.temporary[:3]]
+    for seen in tree.files:
+        name = "it" if candidate.single else shown(seen.stamp.path)
+        if seen.stamp.path.endswith("checkpoint-is-incomplete.txt"):
+            said.append("checkpoint-is-incomplete.txt says that the writer has not finished")
+        elif not _readable(candidate.file(seen), seen):
+            said.append(f"{name} can't be read by this user (mode {seen.mode & 0o777:04o}, owner uid {seen.uid})")
+        elif problem := file_problem(candidate.file(seen)):
+            said.append(f"{name} {problem}")
+    names = tree.names()
+    for seen in tree.files:
+        if seen.stamp.path.endswith(".index.json"):
+            said += _index_missing(candidate, seen, names)
+    said += [f"{shown(name)} is missing" for name in absent_shards(names)]
+    if not candidate.single:
+        for folder, files in by_folder(tree.files).items():
+            said += distcp_missing(candidate, folder, files)
+            said += zero_missing(candidate, folder, files)
+            if folder and is_zero(files):
+                said += _tag_missing(candidate, folder)
+    said += unfinished(candidate)
+    if not candidate.single and not tree.files and not said:
+        said.append("no file has been written yet")
+    return list(dict.fromkeys(said))
+
+
+def beside(candidate: Candidate, family: re.Pattern[str]) -> set[str]:
+    """Names of files in the directories beside the candidate whose names are of the same family of writers."""
+    pairs = (n.partition("/") for n in candidate.neighbours)
+    return {file for sibling, _, file in pairs if file and sibling != candidate.name and family.match(sibling)}
+
+
+def unfinished(candidate: Candidate) -> list[str]:
+    """NeMo keeps a NAME-unfinished beside a checkpoint until it has been written; NAME without its suffix or `-last`."""
+    stem = candidate.name.removesuffix(".nemo").removesuffix(".ckpt")
+    marks = {f"{name}-unfinished" for name in (candidate.name, stem, stem.removesuffix("-last"))} & candidate.neighbours
+    return [f"{shown(mark)} says that the writer has not finished" for mark in sorted(marks)]
+
+
+def _tag_missing(candidate: Candidate, folder: str) -> list[str]:
+    outer, _, tag = folder.rpartition("/")
+    where = f"{outer}/latest" if outer else "latest"
+    if any(name == where for name, _ in candidate.tree.external):
+        return []
+    return tag_missing(candidate.path / where, tag, shown(where))
+
+
+def weights_missing(candidate: Candidate) -> list[str]:
+    """Said of a directory without a marker that holds only what writers put there before the weights."""
+    early = (".json", ".txt", ".md", ".jinja", ".yaml", ".yml", ".py", "tokenizer.model", "spiece.model")
+    if any(f.stamp.bytes and not f.stamp.path.endswith(early) for f in candidate.tree.files):
+        return []
+    return ["no weights have been written yet"]
+
+
+def indexed_files(path: Path) -> set[str] | None:
+    """The file names in the weight map of an index, or None if it does not parse."""
+    weight_map = (json_object(path) or {}).get("weight_map")
+    return {str(v) for v in weight_map.values()} if isinstance(weight_map, dict) else None
+
+
+def _index_missing(candidate: Candidate, seen: Seen, names: set[str]) -> list[str]:
+    wanted = indexed_files(candidate.file(seen))
+    if wanted is None:
+        return [f"{shown(seen.stamp.path)} does not parse"]
+    folder = seen.stamp.path.rpartition("/")[0]
+    paths = {f"{folder}/{w}" if folder else w for w in wanted}
+    external = {name for name, _ in candidate.tree.external}
+    return [f"{shown(p)} is missing (named in {shown(seen.stamp.path)})" for p in sorted(paths - names - external)[:3]]
+
+
+def absent_shards(names: set[str]) -> list[str]:
+    """Names of shards that the counts in the names of the others promise, three at most of each set."""
+    groups: dict[tuple[str, int], dict[int, str]] = defaultdict(dict)
+    for name in names:
+        if found := shard_of(name):
+            groups[found[0], found[2]][found[1]] = name
+    absent: list[str] = []
+    for (_, count), numbers in sorted(groups.items()):
+        first = 0 if 0 in numbers else 1
+        if len(numbers) >= count or count > 99_999:
+            continue
+        number, name = next(iter(sorted(numbers.items())))
+        for k in [k for k in range(first, first + count) if k not in numbers][:3]:
+            old, new = f"{number:0{_width(name)}d}-of-", f"{k:0{_width(name)}d}-of-"
+            absent.append(name.replace(old, new, 1))
+    return absent
+
+
+def _width(name: str) -> int:
+    found = name.partition("-of-")[0]
+    return len(found) - len(found.rstrip("0123456789"))
+
+
+def _readable(path: Path, seen: Seen) -> bool:
+    return seen.uid == os.geteuid() or os.access(path, os.R_OK, effective_ids=os.access in os.supports_effective_ids)
