@@ -4,12 +4,19 @@ A source obeys three laws, held by `tests/sources/test_conformance.py` for every
 it never raises, whatever bytes it meets (what it can't use it says, in `Sight` or `Pass.oddities`);
 its cursor is a plain JSON object that it does not change in place; reading on from a cursor that
 went through JSON, cut anywhere, gives the same records as reading in one go.
+
+A module describes its format by a module-level `FORMAT`, which `formats()` finds: to add a format, add a
+file; nothing else is edited.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, Protocol
 
 from smart_monitor.model import Record
@@ -55,10 +62,92 @@ class Source(Protocol):
     name: str
     """The `source` of its records."""
 
-    def read(self, cursor: Cursor, now_wall: float, now_mono: float) -> Pass:
-        """Look once. `now_wall` is unix time, `now_mono` seconds on a clock that never steps."""
+    def read(self, cursor: Cursor, now_wall: float, now_mono: float, final: bool = False) -> Pass:
+        """Look once. `now_wall` is unix time, `now_mono` seconds on a clock that never steps.
+
+        `final`: the writer is gone, so what would be waited for (the end of a line, of a group) is taken as it is.
+        """
+        ...
+
+    def whole(self, tell: Callable[[str], None]) -> Iterator[Record]:
+        """Every record of what stands there, for replay, with `seen` None; sentences about the rest go to `tell`.
+
+        Raises files.CannotSee (one sentence) or OSError.
+        """
         ...
 
     def resumed(self, cursor: Cursor, last: Sequence[Record], count: int) -> Cursor:
         """Where it stands after `count` lines that reading on from `cursor` gave; `last`: the last record and state of them."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a user may set about reading."""
+
+    max_bytes: int = 16 << 20
+    """Of a file that is read as one document."""
+    patterns: tuple[str, ...] = ()
+    """Regular expressions with named groups, for lines of text logs."""
+
+
+def itself(path: Path) -> Path | None:
+    """The place of a source that is one file."""
+    return path
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """One file format: how its files are called, how they are read, how much they are worth."""
+
+    name: str
+    """One word, for `--source`."""
+    title: str
+    """For people: "reads {title} ..."."""
+    patterns: tuple[str, ...]
+    """fnmatch patterns of its files' names."""
+    order: int
+    """Of several sources of one run, a metric is judged from that of the lowest: append-only logs before one-value files."""
+    open: Callable[[Path, str, str, Options], Source]
+    """(place, run, name or "", options) -> the source."""
+    index: str
+    """What `record` counts in replay."""
+    place: Callable[[Path], Path | None] = itself
+    """The file or directory that one source of the format reads, from one of its files; None: not one of its files."""
+    live: bool = True
+    """May it be read while its writer writes?"""
+    last_resort: bool = False
+    """Looked at only where nothing else is found."""
+    vague: bool = False
+    """Do files of other content have such names, too? Then the content is looked at before one is chosen."""
+
+
+@lru_cache(maxsize=1)
+def formats() -> tuple[Format, ...]:
+    """Every format of this package, the most trusted first."""
+    found: list[Format] = []
+    for module in sorted(m.name for m in pkgutil.iter_modules(__path__)):
+        described = getattr(importlib.import_module(f"{__name__}.{module}"), "FORMAT", None)
+        if isinstance(described, Format):
+            found.append(described)
+    return tuple(sorted(found, key=lambda f: f.order))
+
+
+def finished(source: Source, tell: Callable[[str], None]) -> Iterator[Record]:
+    """`Source.whole` by means of its `read`, pass after pass. Raises what `whole` raises."""
+    from smart_monitor.sources.files import CannotSee
+
+    cursor: Cursor = {}
+    given = 0
+    while True:
+        seen = source.read(cursor, 0.0, 0.0, final=True)
+        for oddity in seen.oddities:
+            tell(oddity)
+        for record in seen.records:
+            given += 1
+            yield record._replace(seen=None)
+        if not seen.sight.ok and not given:
+            raise CannotSee(seen.sight.why)
+        if seen.retry_in != 0.0:
+            return
+        cursor = seen.cursor

@@ -21,7 +21,7 @@ from typing import Any
 from smart_monitor.model import Record
 from smart_monitor.names import Reading, clean
 from smart_monitor.sources import Cursor, Pass, Sight
-from smart_monitor.sources.files import CannotSee, must_be_regular, open_regular, shown, why
+from smart_monitor.sources.files import CannotSee, identity_of, must_be_regular, open_regular, shown, why
 
 CHUNK = 256 << 10
 MAX_PASS = 512 << 10
@@ -66,10 +66,11 @@ class Place:
         if len(self.oddities) < _MAX_ODDITIES:
             self.oddities.append(sentence)
 
-    def begun(self, fd: int) -> dict[str, str]:
-        """The ids of the file's records; to be asked once the first line has been read."""
+    def begun(self, fd: int, *, named: bool = True) -> dict[str, str]:
+        """The ids of the file's records; to be asked once the first line has been read, by which it is `named`."""
         self.head = self.head or first_line(fd)
-        self.first = self.first or str(self.head[1])
+        if named:
+            self.first = self.first or str(self.head[1])
         return {"file": f"{self.first}.{self.turn}"}
 
     def kept(self) -> Cursor:
@@ -108,7 +109,7 @@ class AppendedFile:
         try:
             found = os.stat(self.path)
             must_be_regular(self.path, found)
-            identity = [found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size]
+            identity = identity_of(found)
             if cursor.get("file") == identity and not final:
                 return Pass(cursor, self._sight(cursor))
             fd, _ = open_regular(self.path)
@@ -146,7 +147,7 @@ class AppendedFile:
 
     def _since(self, fd: int, cursor: Cursor, now_wall: float, final: bool) -> Pass:
         found = os.fstat(fd)  # before reading: what comes later changes it again
-        identity = [found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size]
+        identity = identity_of(found)
         place, skip = place_of(cursor), cursor.get("skip", 0)
         records: list[Record] = []
         before, drained = place.offset, True
@@ -154,17 +155,18 @@ class AppendedFile:
         if place.offset and not same(fd, cursor):
             old = rotated(self.path, cursor) if self.rotates else None
             if old is None:
-                place = Place(turn=place.turn + 1)
-                place.say(f"{shown(self.path)} was truncated or replaced and is read from its beginning.")
-                skip = 0
+                turn, place = place.turn, self.replaced(fd, place, cursor)
+                if turn != place.turn:
+                    place.say(f"{shown(self.path)} was truncated or replaced and is read from its beginning.")
+                    skip = 0
             else:
-                drained = self._drain(old, place, records, now_wall)
+                drained = not self._take(old, place, records, now_wall, True)
                 tail = tail_of(old, place.offset)
                 os.close(old)
                 if drained:
                     place.offset, place.head, place.skipping = 0, None, False
         more = not drained or self._take(fd, place, records, now_wall, final)
-        moved = place.offset != before or bool(records)
+        moved = place.offset != before
         following: Cursor = place.kept() | {"tail": tail if not drained else tail_of(fd, place.offset)}
         if not more:
             following["file"] = identity
@@ -176,6 +178,10 @@ class AppendedFile:
             retry_in=0.0 if more else None, oddities=tuple(place.oddities), odd=place.odd,
         )  # fmt: skip
 
+    def replaced(self, fd: int, place: Place, cursor: Cursor) -> Place:
+        """Where to begin in a file that is not the one that `place` was of; another `turn` makes it another file."""
+        return Place(turn=place.turn + 1)
+
     def _take(self, fd: int, place: Place, records: list[Record], seen: float, final: bool) -> bool:
         """Add what stands behind `place`, up to MAX_PASS; is there more?"""
         start = place.offset
@@ -184,10 +190,6 @@ class AppendedFile:
             if place.offset - start >= MAX_PASS:
                 return True
         return False
-
-    def _drain(self, old: int, place: Place, records: list[Record], seen: float) -> bool:
-        """Add what the rotated file still holds; was that all of it?"""
-        return not self._take(old, place, records, seen, True)
 
     def _sight(self, cursor: Cursor) -> Sight:
         if not cursor.get("known") and cursor.get("row", 0) >= FOREIGN_AFTER:
@@ -216,10 +218,11 @@ def text_lines(fd: int, place: Place, final: bool, limit: int) -> Iterator[list[
         yield found
 
 
-def blocks(fd: int, place: Place, final: bool, limit: int) -> Iterator[bytes | None]:
+def blocks(fd: int, place: Place, final: bool, limit: int, *, returns: bool = False) -> Iterator[bytes | None]:
     """Runs of whole lines from `place` on, which moves behind each.
 
     None at the beginning of a line beyond `limit` that is not whole yet, then empty ones while it is skipped.
+    With `returns` a carriage return ends a line, too, and is given as a newline.
     """
     pending = b""
     while True:
@@ -229,6 +232,8 @@ def blocks(fd: int, place: Place, final: bool, limit: int) -> Iterator[bytes | N
                 place.offset += len(pending)
                 yield pending
             return
+        if returns:
+            chunk = chunk.replace(b"\r", b"\n")
         if place.skipping:
             end = chunk.find(b"\n")
             place.skipping = end < 0

@@ -55,6 +55,11 @@ def must_be_regular(path: str, found: os.stat_result) -> None:
         raise CannotSee(f"{shown(path)} is {kind}, not a file.")
 
 
+def identity_of(found: os.stat_result) -> list[int]:
+    """What changes when a file is written or replaced; plain JSON."""
+    return [found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size]
+
+
 def read_up_to(fd: int, count: int, offset: int = 0) -> bytes:
     """At most `count` bytes from `offset`; fewer only at the end of the file. Raises OSError."""
     found = os.pread(fd, count, offset)

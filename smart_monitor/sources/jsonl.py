@@ -14,6 +14,7 @@ from typing import Any
 
 from smart_monitor.model import Record
 from smart_monitor.names import read_row
+from smart_monitor.sources import Format
 from smart_monitor.sources.appended import AppendedFile, Place, blocks
 from smart_monitor.sources.files import open_regular
 
@@ -101,3 +102,9 @@ def _short_lines(block: bytes, place: Place) -> Iterator[str]:
 def _too_long(place: Place) -> None:
     place.note(place.row, f"longer than {MAX_LINE >> 20} MiB, left out.")
     place.row += 1
+
+
+FORMAT = Format(
+    name="jsonl", title="JSON lines", patterns=("*.jsonl", "*.ndjson"), order=10,
+    open=lambda place, run, name, _: JsonLines(place, run, name), index="the line, blank ones not counted", vague=True,
+)  # fmt: skip

@@ -11,18 +11,16 @@ write loss 0.0 beside it.
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Sequence
-from functools import lru_cache
-from hashlib import blake2b
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from smart_monitor.model import RECORD, STATE, Record
-from smart_monitor.names import Reading, clean, is_clock, read_row
-from smart_monitor.sources import Cursor, Pass, Sight
-from smart_monitor.sources.files import CannotSee, must_be_regular, open_regular, read_up_to, shown, why
+from smart_monitor.names import Reading, clean, read_row
+from smart_monitor.sources import Cursor, Format, Options, Pass, Sight, finished
+from smart_monitor.sources.documents import Torn, parse_json
+from smart_monitor.sources.files import CannotSee, identity_of, must_be_regular, open_regular, read_up_to, shown, why
+from smart_monitor.sources.marks import digest, mark
 
 FILE_NAME = "training_status.json"
 RETRIES = (0.05, 0.1, 0.2)
@@ -31,12 +29,6 @@ TORN_FOR = 10.0
 """Seconds of nothing but torn reads after which we say that we can't see."""
 RACY = 0.05
 """A file written in place so recently (s) may be written again within the same tick of its clock."""
-
-_Identity = list[int]
-
-
-class _Torn(Exception):
-    """The content is not whole; the text says in what way."""
 
 
 class StatusFile:
@@ -48,13 +40,13 @@ class StatusFile:
         self.max_bytes = max_bytes
         self.paths = (str(Path(base) / "status" / FILE_NAME), str(Path(base) / FILE_NAME))
 
-    def read(self, cursor: Cursor, now_wall: float, now_mono: float) -> Pass:
-        """Look once; `now_wall` in unix seconds, `now_mono` in seconds of a clock that never steps."""
+    def read(self, cursor: Cursor, now_wall: float, now_mono: float, final: bool = False) -> Pass:
+        """Look once; `now_wall` in unix seconds, `now_mono` in seconds of a clock that never steps; `final` changes nothing."""
         try:
             path, found = self._find()
         except CannotSee as error:
             return Pass(cursor, Sight(False, str(error), self.paths[0]))
-        identity = _identity(found)
+        identity = identity_of(found)
         if cursor.get("file") == identity and "again" not in cursor:
             reason = cursor.get("why", "")
             return Pass(cursor, Sight(not reason, reason, path))
@@ -62,17 +54,17 @@ class StatusFile:
             raw, found = self._bytes(path)
         except CannotSee as error:
             return Pass(cursor, Sight(False, str(error), path))
-        identity = _identity(found)
+        identity = identity_of(found)
         following = {k: v for k, v in cursor.items() if k not in ("again", "why", "torn")}
         written = cursor.get("file") != identity
         if raw is None:
             size = f"{identity[3] / 2**20:.0f} MiB, more than the {self.max_bytes / 2**20:g} MiB"
             return self._refused(following, identity, path, f"{shown(path)} is too large: {size} that are read.")
-        body = _digest(raw)
+        body = digest(raw)
         whole = cursor.get("body") == body  # parsed before, and well
         try:
             reading = None if whole else self._parse(path, raw, cursor.get("state") is not None)
-        except _Torn as torn:
+        except Torn as torn:
             return self._torn(cursor, identity, path, str(torn), now_mono)
         except CannotSee as error:
             return self._refused(following, identity, path, str(error))
@@ -85,13 +77,18 @@ class StatusFile:
         seen.heartbeat = written and not seen.records
         return seen
 
+    def whole(self, tell: Callable[[str], None]) -> Iterator[Record]:
+        """What it says now, numbered from 0. Raises CannotSee."""
+        for index, record in enumerate(finished(self, tell)):
+            yield record._replace(index=index)
+
     def resumed(self, cursor: Cursor, last: Sequence[Record], count: int) -> Cursor:
         """Where it stands after `last` were read on from `cursor`; the file is looked at anew."""
         following = {k: v for k, v in cursor.items() if k not in ("file", "body", "torn", "again", "why")}
         for record in last:
             following |= {"state": record.state, "ids": dict(record.ids)}
             if record.kind == RECORD:
-                following["last"] = _mark(record)
+                following["last"] = mark(record)
         return following
 
     def _find(self) -> tuple[str, os.stat_result]:
@@ -129,7 +126,7 @@ class StatusFile:
             os.close(fd)
 
     def _parse(self, path: str, raw: bytes, known: bool) -> Reading:
-        """The document as a reading. Raises _Torn if it may be half-written, CannotSee if it is not ours."""
+        """The document as a reading. Raises Torn if it may be half-written, CannotSee if it is not ours."""
         document = parse_json(raw, shown(path))
         if not isinstance(document, dict):
             raise CannotSee(f"{shown(path)} holds {_kind(document)} where a training status is one JSON object.")
@@ -139,7 +136,7 @@ class StatusFile:
             raise CannotSee(f"{shown(path)} does not look like a training status (no loss, no step); its keys: {keys}.")
         return reading
 
-    def _torn(self, cursor: Cursor, identity: _Identity, path: str, how: str, now_mono: float) -> Pass:
+    def _torn(self, cursor: Cursor, identity: list[int], path: str, how: str, now_mono: float) -> Pass:
         """Look again soon; after TORN_FOR seconds of this, say so and wait until the file changes."""
         before = cursor.get("torn", {})
         since = min(before.get("since", now_mono), now_mono)  # the clock starts anew with the machine
@@ -153,7 +150,7 @@ class StatusFile:
         following.pop("again", None)
         return Pass(following, Sight(False, following["why"], path))
 
-    def _refused(self, following: Cursor, identity: _Identity, path: str, reason: str) -> Pass:
+    def _refused(self, following: Cursor, identity: list[int], path: str, reason: str) -> Pass:
         following |= {"file": identity, "why": reason}
         return Pass(following, Sight(False, reason, path))
 
@@ -169,9 +166,9 @@ class StatusFile:
             return
         if reading.state == "training" and last_state in ("idle", "crashed", "completed"):
             self._add(seen, reading, raw, now_wall, STATE)
-        mark = _mark(reading)
-        if mark != cursor.get("last"):
-            cursor["last"] = mark
+        now = mark(reading)
+        if now != cursor.get("last"):
+            cursor["last"] = now
             self._add(seen, reading, raw, now_wall, RECORD)
 
     def _add(self, seen: Pass, reading: Reading, raw: bytes, now_wall: float, kind: str) -> None:
@@ -186,35 +183,6 @@ class StatusFile:
         )  # fmt: skip
 
 
-def parse_json(raw: bytes, where: str) -> Any:
-    """The JSON value in `raw`. Raises _Torn if it may be half-written, CannotSee if more bytes would not help."""
-    if not raw.strip(b" \t\r\n\0"):
-        raise _Torn("it is empty")
-    try:
-        return json.loads(raw.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        if error.end >= len(raw) and error.reason == "unexpected end of data":
-            raise _Torn("it ends in the middle of a character") from None
-        raise CannotSee(f"{where} is not UTF-8 (byte {error.start}).") from None
-    except json.JSONDecodeError as error:
-        raise _Torn(f"it is no whole JSON ({clean(error.msg)} at character {error.pos})") from None
-    except RecursionError:
-        raise CannotSee(f"{where} is nested too deep to be a training status.") from None
-    except ValueError:
-        raise CannotSee(f"{where} holds a number of too many digits.") from None
-    except MemoryError:
-        raise CannotSee(f"{where} needs more memory than there is.") from None
-
-
-def _identity(found: os.stat_result) -> _Identity:
-    return [found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size]
-
-
-def _was_renamed(found: os.stat_result) -> bool:
-    """Was the file given its name after its last write? Then its writer is done with it: nothing more comes in the same tick."""
-    return found.st_ctime_ns > found.st_mtime_ns
-
-
 def _kind(document: object) -> str:
     if document is None:
         return "null"
@@ -223,14 +191,21 @@ def _kind(document: object) -> str:
     return "a string" if isinstance(document, str) else "a bare number or truth value"
 
 
-def _digest(raw: bytes) -> str:
-    return blake2b(raw, digest_size=16).hexdigest()
+def _was_renamed(found: os.stat_result) -> bool:
+    """Was the file given its name after its last write? Then its writer is done with it: nothing more comes in the same tick."""
+    return found.st_ctime_ns > found.st_mtime_ns
 
 
-_clock = lru_cache(maxsize=4096)(is_clock)
+def _run_of(path: Path) -> Path:
+    """The run that a status file belongs to."""
+    return path.parent.parent if path.parent.name == "status" else path.parent
 
 
-def _mark(reading: Reading | Record) -> str:
-    """What makes two documents the same observation: all but time, clocks and words."""
-    values = sorted((k, v) for k, v in reading.values.items() if not _clock(k))
-    return _digest(repr((reading.step, reading.by, reading.epoch, values, reading.nulls, reading.ids)).encode())
+def _open(base: Path, run: str, name: str, options: Options) -> StatusFile:
+    return StatusFile(base, run, options.max_bytes, name or "status")
+
+
+FORMAT = Format(
+    name="status", title="the status file", patterns=(FILE_NAME,), order=80, open=_open, place=_run_of,
+    index="what it said, one after the other",
+)  # fmt: skip

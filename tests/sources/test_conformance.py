@@ -16,22 +16,55 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import smart_monitor.sources
-from smart_monitor.sources import Cursor, Pass, Source
+from smart_monitor.sources import Cursor, Options, Pass, Source, formats
 from smart_monitor.sources.appended import AppendedFile
+from tests.sources.cutting import ignored
 
 
 class Way(NamedTuple):
     """How to stand a source up in a directory, and how its trainer writes one more row."""
 
     make: Callable[[type[Any], Path], Source]
-    path: str
-    append: bool
-    """Whether rows are added to the file, or each takes the place of the last."""
+    write: Callable[[Path, int], None]
+    """Write the row of this step: `step` and `loss` 1 / (step + 1)."""
+    hostile: Callable[[Path, bytes], None]
+    """Write bytes that are no row of anything."""
+
+
+def appending(name: str, row: Callable[[int], bytes], *, header: bytes = b"", hostile: Callable[[bytes], bytes] = bytes) -> Way:
+    def write(base: Path, content: bytes) -> None:
+        (base / name).parent.mkdir(exist_ok=True, parents=True)
+        with (base / name).open("ab") as file:
+            file.write(content if file.tell() else header + content)
+
+    return Way(
+        lambda kind, base: kind(base / name, "run"), lambda base, i: write(base, row(i)), lambda b, c: write(b, hostile(c))
+    )
+
+
+def replacing(name: str, document: Callable[[Path, int], bytes]) -> Way:
+    def write(base: Path, content: bytes) -> None:
+        (base / name).parent.mkdir(exist_ok=True, parents=True)
+        new = base / f"{name}.tmp"
+        new.write_bytes(content)
+        new.replace(base / name)
+
+    return Way(lambda kind, base: kind(base, "run"), lambda base, i: write(base, document(base, i)), write)
+
+
+def json_row(step: int) -> bytes:
+    return json.dumps({"step": step, "loss": 1 / (step + 1), "pad": "ü" * (step % 5)}).encode()
+
+
+def line(content: bytes) -> bytes:
+    return content + b"\n"
 
 
 WAYS = {
-    "StatusFile": Way(lambda kind, base: kind(base, "run"), "training_status.json", False),
-    "JsonLines": Way(lambda kind, base: kind(base / "m.jsonl", "run"), "m.jsonl", True),
+    "StatusFile": replacing("training_status.json", lambda _, i: json_row(i)),
+    "JsonLines": appending("m.jsonl", lambda i: json_row(i) + b"\n", hostile=line),
+    "CsvTable": appending("m.csv", lambda i: f"{i},{1 / (i + 1)!r},ü\n".encode(), header=b"step,loss,pad\n", hostile=line),
+    "TextLog": appending("m.log", lambda i: f"step {i} | loss {1 / (i + 1)!r} ü\n".encode(), hostile=line),
 }
 
 
@@ -39,33 +72,20 @@ def found_sources() -> list[type[Any]]:
     found = []
     for module in pkgutil.iter_modules(smart_monitor.sources.__path__, "smart_monitor.sources."):
         members = vars(importlib.import_module(module.name)).values()
-        found += [
-            m
-            for m in members
-            if isinstance(m, type) and m.__module__ == module.name and hasattr(m, "read") and m is not AppendedFile
-        ]
+        mine = [m for m in members if isinstance(m, type) and m.__module__ == module.name and hasattr(m, "read")]
+        found += [m for m in mine if m is not AppendedFile]
     return found
 
 
 SOURCES = found_sources()
 every = pytest.mark.parametrize("kind", SOURCES, ids=[k.__name__ for k in SOURCES])
-ROWS = [json.dumps({"step": i, "loss": 1 / (i + 1), "pad": "ü" * (i % 5)}).encode() for i in range(30)]
+ROWS = 30
 
 
-def write(way: Way, base: Path, row: bytes) -> None:
-    path = base / way.path
-    if way.append:
-        with path.open("ab") as file:
-            file.write(row + b"\n")
-    else:
-        path.with_suffix(".tmp").write_bytes(row)
-        path.with_suffix(".tmp").replace(path)
-
-
-def look(source: Source, cursor: Cursor, mono: float = 1.0) -> Pass:
+def look(source: Source, cursor: Cursor, mono: float = 1.0, final: bool = False) -> Pass:
     """One look, under the laws that hold for each."""
     before = copy.deepcopy(cursor)
-    seen = source.read(cursor, 1e9, mono)
+    seen = source.read(cursor, 1e9, mono, final)
     assert cursor == before, "the cursor given is not changed"
     assert seen.cursor == json.loads(json.dumps(seen.cursor, allow_nan=False)), "a cursor is plain JSON"
     assert seen.sight.ok == (not seen.sight.why)
@@ -96,35 +116,54 @@ def test_a_restart_between_any_two_rows_gives_the_same_records(kind: type[Any], 
         base = tmp_path / str(restarts)
         base.mkdir()
         source, cursor, found = way.make(kind, base), {}, []
-        for row in ROWS:
-            write(way, base, row)
+        for row in range(ROWS):
+            way.write(base, row)
             if restarts:
                 source, cursor = way.make(kind, base), json.loads(json.dumps(cursor))
-            for _ in range(2):
-                seen = look(source, cursor)
+            for final in (False, row + 1 == ROWS):
+                seen = look(source, cursor, final=final)
                 cursor = seen.cursor
                 found += seen.records
         results.append(found)
     assert results[0] == results[1]
-    assert list(range(30)) == [r.step for r in results[0]]
+    assert [(i, {"loss": 1 / (i + 1)}) for i in range(ROWS)] == [(r.step, r.values) for r in results[0]]
+    whole = list(way.make(kind, base).whole(ignored))
+    assert [r._replace(seen=None) for r in results[0] if r.index >= 0] in ([], whole)
+    assert list(range(len(whole))) == [r.index for r in whole]
+    assert ROWS - 1 == whole[-1].step
 
 
 @every
 def test_reading_writes_nothing(kind: type[Any], tmp_path: Path) -> None:
     way = WAYS[kind.__name__]
-    write(way, tmp_path, ROWS[0])
-    before = [(p.name, p.stat().st_mtime_ns, p.stat().st_atime_ns, p.read_bytes()) for p in tmp_path.iterdir()]
-    (tmp_path / way.path).chmod(0o400)
+    way.write(tmp_path, 0)
+    files = [p for p in tmp_path.rglob("*") if p.is_file()]
+    for path in files:
+        path.chmod(0o400)
+    before = [(p, p.stat().st_mtime_ns, p.stat().st_atime_ns, p.read_bytes()) for p in files]
     look(way.make(kind, tmp_path), {})
-    assert [name for name, *_ in before] == [p.name for p in tmp_path.iterdir()]
-    assert before[0][1] == (tmp_path / way.path).stat().st_mtime_ns
+    assert files == [p for p in tmp_path.rglob("*") if p.is_file()]
+    assert [b[:2] for b in before] == [(p, p.stat().st_mtime_ns) for p in files]
+    assert [b[3] for b in before] == [p.read_bytes() for p in files]
+
+
+@every
+def test_a_format_describes_each_source(kind: type[Any]) -> None:
+    described = [f for f in formats() if type(f.open(Path("/nowhere"), "run", "", Options())) is kind]
+    assert 1 == len(described)
+    assert described[0].title
+    assert described[0].index
+
+
+def test_formats_have_names_and_orders_of_their_own() -> None:
+    assert len(formats()) == len({f.name for f in formats()}) == len({f.order for f in formats()})
 
 
 HOSTILE = st.one_of(
     st.binary(max_size=60),
     st.sampled_from([b"[" * 5000, b"{" * 5000, b'{"a":' * 3000, b"\0" * 99, b"9" * 6000, b"NaN"]),
     st.sampled_from([b'{"step": ' + b"9" * 6000 + b"}"]),
-    st.sampled_from([b'{"step":1e999,"loss":"\\ud800"}', b'{"\\ud800":1,"loss":1}', *ROWS]),
+    st.sampled_from([b'{"step":1e999,"loss":"\\ud800"}', b'{"\\ud800":1,"loss":1}', json_row(3)]),
     st.sampled_from([b'{"status":"a\\nb","step":-1,"loss":null}']),
     st.dictionaries(
         st.sampled_from(["step", "loss", "status", "epoch", "pid", "timestamp", "train", "total_steps", "x"]),
@@ -141,10 +180,11 @@ def test_no_bytes_make_it_raise_and_good_ones_are_read_afterwards(kind: type[Any
     with tempfile.TemporaryDirectory() as directory:
         base = Path(directory)
         source, cursor = way.make(kind, base), {}
+        way.write(base, 0)
         for content in contents:
-            write(way, base, content)
+            way.hostile(base, content)
             for mono in (1.0, 20.0):
                 cursor = look(source, cursor, mono).cursor
-        write(way, base, b'{"step": 123456, "loss": 0.25, "status": "training"}')
-        last = look(source, cursor, 21.0)
-        assert (123456, {"loss": 0.25}) == (last.records[-1].step, last.records[-1].values)
+        way.write(base, 123456)
+        last = look(source, cursor, 21.0, final=True)
+        assert (123456, {"loss": 1 / 123457}) == (last.records[-1].step, last.records[-1].values)

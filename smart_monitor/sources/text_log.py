@@ -1,0 +1,123 @@
+"""Plain text logs: what trainers print, behind time stamps, colours and progress bars.
+
+Understood without being told: the dictionaries that Hugging Face prints (`{'loss': 0.5, 'epoch': 0.1}`) and lines
+in which names stand before numbers (`step 100 | loss 2.31`, `iter 100: loss 2.3, time 12ms`, `Epoch 3/10 … loss=0.3`,
+`iteration 100/ 5000 | lm loss: 2.3E+00 | grad norm: 1.2 |`). Other forms by patterns of the user's: regular
+expressions whose named groups are the metrics.
+
+A line counts only if it gives a metric of training and, unless it is such a dictionary, where training stands;
+an epoch that stands on a line of its own (`Epoch 3/10`) holds for those below it. A progress bar that repeats
+itself gives one row.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from smart_monitor.aliases import TRAINING_METRICS
+from smart_monitor.model import Record
+from smart_monitor.names import Reading, read_row
+from smart_monitor.sources import Format
+from smart_monitor.sources.appended import AppendedFile, Place, blocks
+from smart_monitor.sources.marks import mark
+from smart_monitor.sources.phrases import named_numbers
+from smart_monitor.sources.user_patterns import UserPatterns
+
+MAX_LINE = 64 << 10
+MAX_TEXT = 4096
+"""Characters of a line that are looked at: its end, for a progress bar stands before what matters."""
+
+_WORTH = re.compile(rb"loss|acc|reward|grad|perplex|ppl|epoch|learning|lr|nan", re.IGNORECASE)
+_COLOURS = re.compile(r"\x1b\[[0-9;?]{0,32}[A-Za-z]|\x1b\][^\x07\x1b]{0,256}(?:\x07|\x1b\\)|[\x00-\x08\x0b-\x1f]")
+_STAMP = re.compile(r"\[?(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?)\]?")
+_DICTIONARY = re.compile(r"\{\s*['\"][^{}]*\}")
+_PAIR = re.compile(r"""['"]([^'"]{1,120})['"]\s*:\s*(?:['"]([^'"]{0,64})['"]|([^,}\s]{1,64}))""")
+_HEADING = ("epoch", "total_epochs")
+
+
+class TextLog(AppendedFile):
+    """The rows of one log. `read` never raises."""
+
+    def __init__(self, path: Path, run: str, name: str = "", patterns: tuple[str, ...] = ()) -> None:
+        super().__init__(path, run, name)
+        self._patterns = UserPatterns(patterns)
+
+    def decode(self, fd: int, place: Place, seen: float | None, final: bool) -> Iterator[list[Record]]:
+        for block in blocks(fd, place, final, MAX_LINE, returns=True):
+            ids = place.begun(fd)
+            found: list[Record] = []
+            for line in (block or b"").split(b"\n"):
+                if _WORTH.search(line) is None and not self._patterns:
+                    continue
+                row = self._row(line[-MAX_LINE:], place)
+                if row:
+                    self._add(row, ids, place, seen, found)
+            for sentence in self._patterns.troubles():
+                place.say(sentence)
+            yield found
+
+    def _row(self, line: bytes, place: Place) -> dict[str, Any]:
+        """What a line says, under the names it uses; empty if it is not about training."""
+        text = _COLOURS.sub("", line.decode("utf-8", "replace"))[-MAX_TEXT:]
+        if self._patterns:
+            row = self._patterns.match(text)
+            if row:
+                return row
+        row = dictionary(text)
+        if row:
+            return row if _measures(read_row(row)) else {}
+        stamp = _STAMP.search(text[:80])
+        row = named_numbers(text[stamp.end() :] if stamp else text)
+        if not row:
+            return {}
+        if set(row) <= set(_HEADING):
+            place.inner = {**place.inner, "heading": row}
+            return {}
+        reading = read_row(row)
+        if reading.by == "row" and "heading" in place.inner:
+            row = place.inner["heading"] | row
+            reading = read_row(row)
+        if reading.by == "row" or not _measures(reading):
+            return {}
+        return row | {"timestamp": stamp.group(1).replace(",", ".")} if stamp else row
+
+    def _add(self, row: dict[str, Any], ids: dict[str, str], place: Place, seen: float | None, found: list[Record]) -> None:
+        reading = read_row(row)
+        if not (reading.values or reading.nulls) or not reading.recognised:
+            return
+        now = mark(reading)
+        if place.inner.get("last") == now:
+            return
+        place.inner = {**place.inner, "last": now}
+        place.known = True
+        found.append(self.record(place.row, reading, ids, seen))
+        place.row += 1
+
+
+def dictionary(text: str) -> dict[str, Any]:
+    """The last dictionary of names and numbers that is printed in `text`, Python's or JSON; {} if there is none."""
+    found: dict[str, Any] = {}
+    for printed in _DICTIONARY.finditer(text):
+        row = {name: _plain(quoted or bare) for name, quoted, bare in _PAIR.findall(printed.group())}
+        found = row or found
+    return found
+
+
+def _plain(word: str) -> Any:
+    return None if word in ("None", "null") else {"True": True, "False": False}.get(word, word)
+
+
+def _measures(reading: Reading) -> bool:
+    """Does it give a figure of how training goes?"""
+    given = {*reading.values, *reading.nulls} - {"learning_rate"}
+    return not TRAINING_METRICS.isdisjoint(given) or any("loss" in name or "reward" in name for name in given)
+
+
+FORMAT = Format(
+    name="text", title="a text log", patterns=("*.log", "*.out", "*.txt"), order=60,
+    open=lambda place, run, name, options: TextLog(place, run, name, options.patterns),
+    index="the line that gave metrics", last_resort=True, vague=True,
+)  # fmt: skip

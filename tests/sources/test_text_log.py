@@ -1,0 +1,171 @@
+"""Text logs: what trainers print, read without being told how; and patterns of the user's."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from smart_monitor.sources.phrases import named_numbers
+from smart_monitor.sources.text_log import TextLog
+from smart_monitor.sources.user_patterns import BadPattern, UserPatterns, compiled
+from tests.sources.cutting import at_once, ignored, in_pieces, read_all
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "train.log"
+
+
+def read(path: Path, text: str | bytes, *patterns: str) -> list[tuple[str, int | None, float | None, dict[str, float]]]:
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    found, _ = read_all(TextLog(path, "run", patterns=patterns), {})
+    return [(r.by, r.step, r.epoch, dict(r.values)) for r in found]
+
+
+MEGATRON = (
+    " iteration      100/    5000 | consumed samples:    25600 | learning rate: 1.500E-04 | global batch size:   256 "
+    "| lm loss: 2.305413E+00 | loss scale: 1.0 | grad norm: 1.234 | number of skipped iterations:   0 |"
+)
+LINES: list[tuple[str, str, int | None, dict[str, float]]] = [
+    ("step 100 | loss 2.31 | lr 1e-4", "step", 100, {"loss": 2.31, "learning_rate": 1e-4}),
+    ("iter 100: loss 2.3512, time 12.5ms, mfu 3.20%", "step", 100, {"loss": 2.3512, "mfu": 3.2, "time": 12.5}),
+    ("step 250: train loss 2.4, val loss 2.5", "step", 250, {"loss": 2.4, "eval_loss": 2.5}),
+    ("Epoch 3/10 … loss=0.3 acc=0.9", "epoch", 3, {"loss": 0.3, "accuracy": 0.9}),
+    (
+        MEGATRON,
+        "step",
+        100,
+        {
+            "loss": 2.305413, "learning_rate": 1.5e-4, "batch_size": 256, "grad_norm": 1.234, "consumed_samples": 25600,
+            "loss_scale": 1.0, "number_of_skipped_iterations": 0,
+        },
+    ),
+    ("[2025-11-12 14:30:22,123] INFO trainer: step: 7, loss: 0.5", "step", 7, {"loss": 0.5}),
+    ("\x1b[32mEpoch [3/10], Step [100/600], Loss: 0.5\x1b[0m", "step", 100, {"loss": 0.5}),
+    ("Train Epoch: 1 [640/60000 (1%)]\tLoss: 2.3", "epoch", 1, {"loss": 2.3}),
+    ("Epoch: [2]  [ 100/1251]  eta: 0:10:00  lr: 0.1  loss: 6.9 (6.95)", "epoch", 2, {"loss": 6.9, "learning_rate": 0.1}),
+    ("iter: 19  total_loss: 3.2  loss_cls: 1.5  lr: 0.0002", "step", 19, {"loss": 3.2, "loss_cls": 1.5, "learning_rate": 2e-4}),
+    ("Validation | step 200 | loss 2.2", "step", 200, {"eval_loss": 2.2}),
+    ("{'loss': 0.5, 'grad_norm': 1.5, 'learning_rate': 2e-05, 'epoch': 2.0}", "epoch", 2,
+     {"loss": 0.5, "grad_norm": 1.5, "learning_rate": 2e-5}),
+    ("{'loss': '0.5', 'learning_rate': '2e-05', 'epoch': '2'}", "epoch", 2, {"loss": 0.5, "learning_rate": 2e-5}),
+    (' 10%|█ | 1/10 [00:01<00:09]{"step": 3, "loss": 0.25}', "step", 3, {"loss": 0.25}),
+    ("step 1,234 loss 0.5", "step", 1234, {"loss": 0.5}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("line", "by", "step", "values"), LINES, ids=[line[0][:30] for line in LINES])
+def test_what_trainers_print_is_understood(path: Path, line: str, by: str, step: int | None, values: dict[str, float]) -> None:
+    assert [(by, step, values)] == [(b, s, v) for b, s, _, v in read(path, line + "\n")]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "loss 2.3", "the loss was 3 times higher", "loss atloss at 1402", "Loading checkpoint at step 100", "lr 1e-4 step 5",
+        "torch 2.13.0 loss", "step 100", "accuracy: 2025-11-12", "{'a': 1}", "{'learning_rate': 1e-4}", "step 3 eta: 0:10:00",
+    ],
+)  # fmt: skip
+def test_prose_gives_no_row(path: Path, line: str) -> None:
+    assert [] == read(path, line + "\n")
+
+
+def test_nan_and_infinity_are_read_from_print(path: Path) -> None:
+    text = "{'loss': 0.0, 'grad_norm': nan, 'epoch': 0.5}\nstep 3 loss nan\nstep 4: loss=-inf\n"
+    first, second, third = read(path, text)
+    assert math.isnan(first[3]["grad_norm"])
+    assert math.isnan(second[3]["loss"])
+    assert -math.inf == third[3]["loss"]
+
+
+def test_the_last_summary_of_hugging_face_is_no_loss(path: Path) -> None:
+    text = "{'train_runtime': 10.5, 'train_samples_per_second': 3.0, 'train_loss': 0.7, 'epoch': 3.0}\n"
+    assert [] == [row for row in read(path, text) if "loss" in row[3]]
+
+
+def test_progress_bars_with_carriage_returns_give_what_they_show_once(path: Path) -> None:
+    bars = "".join(f"\rEpoch 3: {n}%|██ | {n}/100 [00:10<00:10, 9.5it/s, loss={0.5 - n // 10 / 100:.2f}]" for n in range(1, 30))
+    assert [(3, 0.5), (3, 0.49), (3, 0.48)] == [(s, v["loss"]) for _, s, _, v in read(path, bars + "\n")]
+
+
+def test_an_epoch_on_a_line_of_its_own_holds_for_the_lines_below(path: Path) -> None:
+    text = (
+        "Epoch 1/5\n  1/100 - loss: 0.9\r 100/100 [====] - 1s 3ms/step - loss: 0.5 - accuracy: 0.8 - val_loss: 0.6\nEpoch 2/5\n"
+    )
+    text += "100/100 [====] - 1s 3ms/step - loss: 0.4 - accuracy: 0.9 - val_loss: 0.5\n"
+    assert [(1, 0.9), (1, 0.5), (2, 0.4)] == [(s, v["loss"]) for _, s, _, v in read(path, text)]
+
+
+def test_the_time_stamp_of_a_line_is_its_time(path: Path) -> None:
+    path.write_text("2025-11-12 14:30:22,250 step 7 loss 0.5\n")
+    record = read_all(TextLog(path, "run"), {})[0][0]
+    assert time.mktime((2025, 11, 12, 14, 30, 22, 0, 0, -1)) + 0.25 == record.time
+
+
+def test_a_users_pattern_names_the_metrics(path: Path) -> None:
+    pattern = r"\[it (?P<step>\d+)\] L=(?P<loss>\S+)(?: vl=(?P<val_loss>\S+))?"
+    text = "[it 5] L=0.5\n[it 6] L=nan vl=0.7\nother\nstep 7 loss 0.1\n"
+    found = read(path, text, pattern)
+    assert [5, 6, 7] == [s for _, s, _, _ in found]
+    assert 0.7 == found[1][3]["eval_loss"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "why"),
+    [
+        (r"(?P<loss>(a+)+)$", "repeats a repeat"),
+        (r"(?P<loss>(?:\d+|x)*)", "repeats a repeat"),
+        (r"(?P<loss>(?:(?:a|b){1,99})*)", "repeats a repeat"),
+        (r".*a.*b.*(?P<loss>\d)", "more than 2 times"),
+        (r"(?P<loss>a+a+a+a+b)", "two in a row"),
+        (r"loss (\d+)", "names nothing"),
+        (r"(?P<loss>", "no regular expression"),
+    ],
+)
+def test_a_pattern_that_could_take_for_ever_is_refused_in_a_sentence(path: Path, pattern: str, why: str) -> None:
+    with pytest.raises(BadPattern, match=why):
+        compiled(pattern)
+    path.write_text("step 1 loss 0.5\n")
+    seen = TextLog(path, "run", patterns=(pattern,)).read({}, 1e9, 1.0)
+    assert why in seen.oddities[0]
+    assert [1] == [r.step for r in seen.records]
+
+
+def test_a_slow_pattern_is_given_up() -> None:
+    patterns = UserPatterns((r"(?P<loss>.*a.*b)",), slow=1e-6)
+    for _ in range(3):
+        patterns.match("a" * 900)
+    assert ["and is no longer asked." in sentence for sentence in patterns.troubles()] == [True]
+    assert {} == patterns.match("aaab")
+
+
+@settings(deadline=500, max_examples=40)
+@given(st.sampled_from(["a", "a ", "loss ", "loss:", "1", "1.", "(", "a1", "step 1/", "{'a", "nan ", "[", "1,111"]))
+def test_a_long_line_takes_time_in_proportion_to_its_length(part: str) -> None:
+    named_numbers(part * (4096 // len(part)))
+
+
+PART: st.SearchStrategy[Any] = st.one_of(
+    st.integers(0, 50).map(lambda i: f"step {i} | loss {i / 7!r}".encode()),
+    st.sampled_from([b"", b"Epoch 2/9", b"loss: 0.5", b"{'loss': 0.5, 'epoch': 1.5}", b"\x1b[0m", b"\xff", b"x" * 300]),
+    st.binary(max_size=6),
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(PART, max_size=12), st.lists(st.integers(0, 300), max_size=6), st.sampled_from([b"\n", b"\r\n", b"\r"]))
+def test_any_cutting_into_appends_gives_the_records_of_one_reading(parts: list[bytes], cuts: list[int], end: bytes) -> None:
+    content = end.join(parts)
+    with tempfile.TemporaryDirectory() as directory:
+        path, other = Path(directory) / "a" / "m.log", Path(directory) / "b" / "m.log"
+        whole = at_once(lambda: TextLog(other, "run"), other, content)
+        pieces = in_pieces(lambda: TextLog(path, "run"), path, content, cuts)
+        assert [r._replace(ids={}) for r in whole] == [r._replace(ids={}) for r in pieces]
+        assert [r._replace(seen=None) for r in whole] == list(TextLog(other, "run").whole(ignored))
