@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from smart_monitor.linefile import LineFile, cut_torn_tail
-from smart_monitor.model import RECORD, SCHEMA, STATE, Record, to_json
+from smart_monitor.model import RECORD, SCHEMA, Record, to_json
 
 TAIL = 1 << 20
 """Bytes from the end of a file in which, as a rule, all stands that opening it has to know."""
@@ -74,8 +74,6 @@ class Journal:
         """The number of the last line; the first is 1."""
         self.records = 0
         """How many records (not ticks) it holds: the index of the next one."""
-        self.last: dict[str, Record] = {}
-        """The last record or state of each source in the newest file, as far as `open` read."""
         self._file = LineFile(directory)
         self._header = to_json({"schema": SCHEMA, "run": run})
         self._day = ""
@@ -104,14 +102,10 @@ class Journal:
 
     def _look(self, path: Path, tail: int | None) -> bool:
         """Learn from the last `tail` bytes of a file where the journal stands; is that known now?"""
-        last: dict[str, Record] = {}
         for number, record in read_file(path, self.run, tail):
             self.number = max(self.number, number)
             if record.kind == RECORD:
                 self.records = max(self.records, record.index + 1)
-            if record.kind in (RECORD, STATE):
-                last[record.source] = record
-        self.last = last | self.last  # what a newer file says of a source holds
         return bool(self.number and self.records)
 
     def append(self, record: Record) -> int:

@@ -45,9 +45,9 @@ class Judge:
         # An evaluation's loss before the loss, that before the others; the rule about rules after all.
         self.by_metric = dict(sorted(self.by_metric.items(), key=lambda i: (i[0] not in ("eval_loss", "loss"), i[0])))
         for asked in self.by_line.values():
-            asked.sort(key=lambda a: a.rule.kind == "rule_failed")
+            asked.sort(key=lambda a: a[0].kind == "rule_failed")
         self.attempts = Attempts()
-        self.baselines = {m: self._fresh(m) for m, asked in self.by_metric.items() if any(a.rule.baselined for a in asked)}
+        self.baselines = {m: self._fresh(m) for m, asked in self.by_metric.items() if any(rule.baselined for rule, *_ in asked)}
         self.incidents = Incidents()
         self.gates = Gates()
         self.episodes: dict[str, int] = {}
@@ -76,11 +76,11 @@ class Judge:
             return
         self.rules[kind] = rule
         for metric in metrics:
-            self.by_metric.setdefault(metric, []).append(Asked(rule, f"{kind} {metric}", metric, rule.judge))
+            self.by_metric.setdefault(metric, []).append((rule, f"{kind} {metric}", metric, rule.judge))
         for line in ends:
             self._ended_by.setdefault(line, set()).add(kind)
         for line in lines:
-            self.by_line.setdefault(line, []).append(Asked(rule, f"{kind} ", "", rule.judge))
+            self.by_line.setdefault(line, []).append((rule, f"{kind} ", "", rule.judge))
 
     def _fresh(self, metric: str) -> Baseline:
         return Baseline(guard=self.settings.noise_guard, window=self.settings.loss_window, **SHAPES.get(metric, {}))
@@ -183,9 +183,9 @@ class Judge:
         self.percent[metric] = True
         if metric in self.baselines:
             self.baselines[metric] = self._fresh(metric)
-        for asked in self.by_metric.get(metric, ()):
-            asked.rule.memory.pop(metric, None)
-            self.episodes.pop(asked.key, None)
+        for rule, key, *_ in self.by_metric.get(metric, ()):
+            rule.memory.pop(metric, None)
+            self.episodes.pop(key, None)
         if metric == "accuracy":
             self.histories["accuracy"].clear()
         if self.pending is not None and self.pending["finding"].metric == metric:
@@ -292,8 +292,8 @@ class Judge:
     def _conditions(self, moment: Moment) -> Conditions:
         line, values = moment.record.kind, moment.values
         holding = {key.split(" ", 1)[0] for key in self.episodes}
-        asked = {a.rule.kind for a in self.by_line.get(line, ())} | self._ended_by.get(line, set())
-        asked.update(a.rule.kind for metric in values for a in self.by_metric.get(metric, ()))
+        asked = {rule.kind for rule, *_ in self.by_line.get(line, ())} | self._ended_by.get(line, set())
+        asked.update(rule.kind for metric in values for rule, *_ in self.by_metric.get(metric, ()))
         return Conditions(holding, set(moment.fired), asked)
 
     def _best(self, moment: Moment, *, new: bool) -> list[Output]:

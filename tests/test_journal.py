@@ -85,7 +85,6 @@ def test_opened_again_it_goes_on_counting_whatever_the_clock_says(tmp_path: Path
     first.close()
     second = journal(tmp_path)
     assert (2, 1) == (second.number, second.records)
-    assert [record(0, began)] == list(second.last.values())
     second.append(record(1, began))  # the clock was set back by a day
     second.close()
     assert [1, 2, 3] == [n for n, _ in read_journal(tmp_path, "my run")]

@@ -10,13 +10,9 @@ from smart_monitor.rules import Moment, Rule, Verdict
 MOST = 64
 
 
-class Asked(NamedTuple):
-    """A rule as it is asked about one metric (or, with an empty one, about a line)."""
-
-    rule: Rule
-    key: str
-    metric: str
-    judge: Callable[[Moment, str], Verdict | None]
+Asked = tuple[Rule, str, str, Callable[[Moment, str], Verdict | None]]
+"""(rule, its key among the episodes, metric, its `judge`): how a rule is asked about one metric (or, with an
+empty one, about a line). A bare tuple, which is taken apart in half the time, twenty times a record."""
 
 
 class Plan(NamedTuple):

@@ -65,8 +65,8 @@ class Baseline:
 
     __slots__ = (
         "_edge", "_noise", "absolute", "admitted", "bad", "guard", "held", "inherited", "largest_change", "last", "level",
-        "mature", "mean", "negative", "positive", "recent", "residuals", "seen", "settled", "short", "squares", "steps",
-        "times", "unit",
+        "mature", "mean", "negative", "positive", "recent", "residuals", "seen", "settled", "short", "squares",
+        "stepped", "steps", "times", "unit",
     )  # fmt: skip
 
     def __init__(
@@ -83,7 +83,9 @@ class Baseline:
         self.residuals = QuartileWindow(NOISE_WINDOW)
         """Distances from the level on the bad side, relative to it."""
         self.steps = QuartileWindow(STEPS_WINDOW)
-        """Changes from one admitted value to the next, relative to the level; of losses, norms and accuracies."""
+        """Changes from one admitted value to the next, relative to the level."""
+        self.stepped = bad > 0 or absolute
+        """Are the steps kept? Those of rewards and speeds nobody asks for."""
         self.squares = 0.0
         self.held: list[float] = []
         self.admitted = 0
@@ -200,25 +202,28 @@ class Baseline:
                     self._weigh(outlier)
                     self._note_change(outlier)
             self.held.clear()
-        if self.admitted:
-            if self.admitted < MATURE:
-                self._note_change(value)
+        unit = self.unit
+        if unit > 0:  # NaN before the first
             self._weigh(value)
-            if self.unit > 0 and (self.bad > 0 or self.absolute):  # nobody asks for the steps of the others
-                step = (value - self.last) / self.unit
+            if self.stepped:
+                step = (value - self.last) / unit
                 if not -CAP < step < CAP:
                     step = CAP if step > 0 else -CAP
                 self.steps.push(step)
+        if self.admitted < MATURE:
+            self._note_change(value)
         self._take(value)
 
     def _note_change(self, value: float) -> None:
-        if self.admitted < MATURE and self.largest_change < abs(value - self.last) < math.inf:
-            self.largest_change = abs(value - self.last)
+        """Let the step to `value` count in the noise of a young run; there is none to the first."""
+        change = abs(value - self.last)
+        if self.admitted < MATURE and self.largest_change < change < math.inf:
+            self.largest_change = change
 
     def _take(self, value: float) -> None:
         self.admitted += 1
         if not self.mature:
-            self.mature = self.admitted >= MATURE or (self.inherited and self.admitted >= 3)
+            self.mature = self._is_mature()
         self.last = value
         if self.settled < NEW_LEVEL_MEMORY:
             self.settled += 1
@@ -229,6 +234,9 @@ class Baseline:
         self.short.append(value)
         self.recent.push(value)
         self._settle()
+
+    def _is_mature(self) -> bool:
+        return self.admitted >= MATURE or (self.inherited and self.admitted >= 3)
 
     def _believe_new_level(self) -> None:
         held, self.held = self.held, []
@@ -245,27 +253,23 @@ class Baseline:
         residual = (value - self.level) * self.bad / self.unit
         if not -CAP < residual < CAP:
             residual = CAP if residual > 0 else -CAP
-        residuals = self.residuals
-        if len(residuals) == NOISE_WINDOW:
-            old = residuals.values[0]
-            if old > 0:
-                self.squares = max(0.0, self.squares - old * old)
-        residuals.push(residual)
+        old = self.residuals.oldest
+        if old > 0:
+            self.squares = max(0.0, self.squares - old * old)
+        self.residuals.push(residual)
         if residual > 0:
             self.squares += residual * residual
 
     def _settle(self) -> None:
-        short, level = self.short, self.recent.median
+        short = self.short
         mean = sum(short) / len(short)
-        self.level = level
+        self.level = self.unit = self.recent.median
         self.mean = mean if mean - mean == 0 else sum(v / len(short) for v in short)
         self.negative = self.positive < NOISE_WINDOW and not self.absolute
         if self.absolute:
             self.unit = 100.0
         elif self.negative:
             self.unit = sum(abs(v) / len(self.recent) for v in self.recent.values)
-        else:
-            self.unit = level
         self._noise = self._edge = None
 
     # -- attempts and state -----------------------------------------------------------------------
@@ -283,7 +287,7 @@ class Baseline:
     def state(self) -> dict[str, Any]:
         return {
             "recent": list(self.recent.values), "short": list(self.short), "seen": list(self.seen),
-            "settled": self.settled, "residuals": list(self.residuals.values), "steps": list(self.steps.values),
+            "settled": self.settled, "residuals": self.residuals.values, "steps": self.steps.values,
             "squares": self.squares, "held": list(self.held),
             "admitted": self.admitted, "positive": self.positive, "largest_change": self.largest_change,
             "last": None if math.isnan(self.last) else self.last, "inherited": self.inherited,
@@ -303,6 +307,6 @@ class Baseline:
         self.largest_change = state["largest_change"]
         self.last = math.nan if state["last"] is None else state["last"]
         self.inherited = state["inherited"]
-        self.mature = self.admitted >= MATURE or (self.inherited and self.admitted >= 3)
+        self.mature = self._is_mature()
         if self.recent:
             self._settle()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Iterable
@@ -16,12 +17,14 @@ class MedianWindow:
     The median of an even number of values is the mean of the middle two. Values must be finite.
     """
 
-    __slots__ = ("_ordered", "size", "values")
+    __slots__ = ("_ordered", "median", "size", "values")
 
     def __init__(self, size: int, values: Iterable[float] = ()) -> None:
         self.size = size
         self.values: deque[float] = deque(values, maxlen=size)
         self._ordered = sorted(self.values)
+        self.median = self._middle() if self._ordered else math.nan
+        """NaN while it is empty. An attribute, for it is read more often than a value comes."""
 
     def push(self, value: float) -> None:
         values, ordered = self.values, self._ordered
@@ -29,6 +32,8 @@ class MedianWindow:
             del ordered[bisect_left(ordered, values[0])]
         values.append(value)  # drops values[0] where it is full
         insort(ordered, value)
+        n = len(ordered)
+        self.median = ordered[n >> 1] if n & 1 else self._middle()
 
     def __len__(self) -> int:
         return len(self.values)
@@ -37,13 +42,9 @@ class MedianWindow:
         """The highest value for a positive `side`, else the lowest; IndexError while empty."""
         return self._ordered[-1 if side > 0 else 0]
 
-    @property
-    def median(self) -> float:
-        """Median of the window; IndexError while it is empty."""
-        ordered = self._ordered
-        n = len(ordered)
-        middle = n >> 1
-        if n & 1:
+    def _middle(self) -> float:
+        ordered, middle = self._ordered, len(self._ordered) >> 1
+        if len(ordered) & 1:
             return ordered[middle]
         low, high = ordered[middle - 1], ordered[middle]
         mean = (low + high) / 2
@@ -57,41 +58,45 @@ class QuartileWindow:
     is asked. Values must be finite.
     """
 
-    __slots__ = ("_come", "_gone", "_ordered", "size", "values")
+    __slots__ = ("_late", "_ordered", "_some", "size")
 
     def __init__(self, size: int, values: Iterable[float] = ()) -> None:
         self.size = size
-        self.values: deque[float] = deque(values, maxlen=size)
+        self._some: deque[float] = deque(values, maxlen=size + SORT_ANEW)
+        """The window, and a few before it: those that have to leave the order when it is asked again."""
         self._ordered: list[float] = []
-        self._come: list[float] | None = None
-        """What came since it was asked last; None where so much did that sorting anew is cheaper."""
-        self._gone: list[float] = []
+        self._late = SORT_ANEW + 1
+        """Values that came since the order was made."""
 
     def push(self, value: float) -> None:
-        come, values = self._come, self.values
-        if come is not None:
-            if len(values) == self.size:
-                self._gone.append(values[0])
-            come.append(value)
-            if len(come) > SORT_ANEW:
-                self._come = None
-        values.append(value)  # drops values[0] where it is full
+        self._some.append(value)
+        self._late += 1
 
     def __len__(self) -> int:
-        return len(self.values)
+        return min(len(self._some), self.size)
+
+    @property
+    def values(self) -> list[float]:
+        """The window in order of arrival."""
+        return list(self._some)[-self.size :]
+
+    @property
+    def oldest(self) -> float:
+        """What leaves the window when the next value comes; 0.0 while there is room."""
+        return self._some[-self.size] if len(self._some) >= self.size else 0.0
 
     @property
     def quartiles(self) -> float:
         """Distance between the lower and the upper quartile (nearest rank); 0.0 below 4 values."""
-        if self._come is None:
-            self._ordered = sorted(self.values)
-        elif self._come:
-            ordered = self._ordered
-            for value in self._come:
-                insort(ordered, value)
-            for value in self._gone:
-                del ordered[bisect_left(ordered, value)]
-        self._come, self._gone = [], []
-        ordered = self._ordered
+        ordered, some, late = self._ordered, self._some, self._late
+        if late > SORT_ANEW:
+            ordered = self._ordered = sorted(self.values)
+        elif late:
+            n = len(some)
+            for place in range(n - late, n):
+                insort(ordered, some[place])
+                if place >= self.size:
+                    del ordered[bisect_left(ordered, some[place - self.size])]
+        self._late = 0
         n = len(ordered)
         return ordered[(3 * n) >> 2] - ordered[n >> 2] if n >= 4 else 0.0
