@@ -21,7 +21,7 @@ COMMANDS = {
     "replay": "Judge a recorded run by the live engine.",
     "tune": "Which thresholds would have served your past runs?",
     "rules": "The rules: what each watches and what to do.",
-    "snapshots": "List, show, verify, pin and prune what was kept.",
+    "snapshots": "List, verify, compare, restore, pin and prune what was kept.",
     "doctor": "Why is nothing detected? What is read, what is missing.",
     "config": "Show the settings in force and where each comes from.",
     "init": "Write a commented smart_monitor.toml into a run.",

@@ -10,6 +10,8 @@ COMMANDS = {
     "list": "All snapshots, the oldest first.",
     "show": "One snapshot: why it was kept, what lies in it, where to resume.",
     "verify": "Read every byte again and compare digests.",
+    "diff": "What differs between two: metadata, files, tensors.",
+    "restore": "Write a checkpoint back to a directory that the trainer can resume from.",
     "pin": "Keep snapshots for ever.",
     "unpin": "Let the rules decide again about pinned snapshots.",
     "prune": "Drop what the rules no longer keep, and say which rule it was.",
