@@ -71,6 +71,8 @@ class Teller:
             self._say(event, new, "ALERT", f"Snapshot saved: {snapshots / done.name} ({size}){lacking}")
         else:
             self._say(event, new, "ERROR", f"Snapshot {done.reason or done.name} {done.state}: {done.why}")
+        for path in done.damaged:
+            self.log.error(f"{snapshots / path} no longer holds what was published; `smart-monitor snapshots verify` tells more")
         return new
 
     def has_outcome(self, done: StoreEvent) -> bool:

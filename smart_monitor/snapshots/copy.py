@@ -155,6 +155,15 @@ class Copier:
         os.fsync(dst)
         return sha, how
 
+    def examine(self, src: int, source: Source) -> str:
+        """The sha256 of an open source, which is only read. Raises Changed if it did not stand still, and OSError."""
+        settle(source)
+        before = os.fstat(src)
+        require_same(before, source)
+        sha = self.digest(src)
+        self._require_still(src, before, source)
+        return sha
+
     def digest(self, fd: int) -> str:
         """The sha256 of a file from its beginning, read past the page cache where the kernel can."""
         return self._stream(fd, None)[0]

@@ -6,7 +6,8 @@ import json
 import os
 import re
 import stat
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +31,9 @@ class Stored(NamedTuple):
     dev: int
     ino: int
     bytes: int
+    sha256: str = ""
+    clone: bool = False
+    """It shares storage with an equal file of another snapshot without being the same inode."""
 
 
 class Best(NamedTuple):
@@ -72,7 +76,15 @@ def list_snapshots(out: Path) -> list[Snapshot]:
     except OSError:
         return []
     found = [s for name in names if (s := _read(out / "snapshots" / name)) is not None]
-    return sorted(found, key=lambda s: (s.time, s.name))
+    return sorted(_as_one(found), key=lambda s: (s.time, s.name))
+
+
+def _as_one(snapshots: Sequence[Snapshot]) -> list[Snapshot]:
+    """The same snapshots, in which a clone bears the identity of the file that it shares its storage with."""
+    first: dict[str, Stored] = {}
+    for file in sorted((f for s in snapshots for f in s.files), key=lambda f: f.clone):
+        first.setdefault(file.sha256, file)
+    return [replace(s, files=tuple(first[f.sha256] if f.clone else f for f in s.files)) for s in snapshots]
 
 
 def directories(out: Path) -> list[Path]:
@@ -145,13 +157,18 @@ def _read(path: Path) -> Snapshot | None:
             kinds=_kinds(document, reason),
             checkpoint=(document.get("checkpoint") or {}).get("name"),
             id=str(document.get("id", "")),
-            files=tuple(Stored(i.st_dev, i.st_ino, i.st_size) for _, i in found),
+            files=tuple(_stored(f, i) for f, i in found),
             weights=any(f["path"].startswith("model/") for f, _ in found),
             best=_best(document),
             touched=any(i.st_mtime > published + TOUCHED for i in [*ours, *(i for _, i in found)]),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None
+
+
+def _stored(file: dict[str, Any], info: os.stat_result) -> Stored:
+    clone = file.get("how") == "shared" and bool(info.st_mode & stat.S_IWUSR)  # what was linked is read-only for ever
+    return Stored(info.st_dev, info.st_ino, info.st_size, str(file["sha256"]), clone)
 
 
 def _kinds(document: dict[str, Any], reason: str) -> tuple[str, ...]:

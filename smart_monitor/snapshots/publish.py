@@ -26,13 +26,25 @@ class Partial:
 
     def create(self, path: str) -> int:
         """A new, empty file 0600 at POSIX `path`, its directories 0700. Raises OSError."""
+        self._make_folders(path)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=self.fd)
+
+    def link(self, folder: int, name: str, path: str) -> None:
+        """One more name, POSIX `path`, for the file `name` of a directory of ours. Raises OSError."""
+        self._make_folders(path)
+        os.link(name, path, src_dir_fd=folder, dst_dir_fd=self.fd, follow_symlinks=False)
+
+    def keep(self, path: str, size: int, sha256: str, how: str) -> None:
+        """Enter a file that is complete: `how` is clone, copy or shared (that one has been read back already)."""
+        self.files.append({"path": path, "bytes": size, "sha256": sha256, "how": how})
+
+    def _make_folders(self, path: str) -> None:
         parts = path.split("/")[:-1]
         for i in range(1, len(parts) + 1):
             folder = "/".join(parts[:i])
             if folder not in self._folders:
                 os.mkdir(folder, 0o700, dir_fd=self.fd)
                 self._folders.add(folder)
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=self.fd)
 
     def write(self, path: str, content: bytes) -> str:
         """A small file, on the disk when this returns; its sha256."""
@@ -51,8 +63,10 @@ class Partial:
         os.unlink(path, dir_fd=self.fd)
 
     def verify(self, digest: Callable[[int], str]) -> None:
-        """Read every file back. Raises OSError if one is not what was written."""
+        """Read back what was written. Raises OSError if it is not what was to be."""
         for file in self.files:
+            if file["how"] == "shared":
+                continue
             fd = os.open(file["path"], os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.fd)
             try:
                 length, found = os.fstat(fd).st_size, digest(fd)

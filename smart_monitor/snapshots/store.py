@@ -43,6 +43,8 @@ class StoreEvent:
     """What the copying process took, from its start to the published name."""
     why: str = ""
     missing: tuple[Mapping[str, Any], ...] = ()
+    damaged: tuple[str, ...] = ()
+    """Files of other snapshots, below snapshots/, that were to be shared and no longer hold what was published."""
 
 
 class Store:
@@ -250,8 +252,7 @@ class Store:
         self._reported[intent.id] = intent
         if self._published is not None:
             self._published[intent.id] = result["name"]
-        missing = tuple(result["missing"])
-        self._tell("published", intent, name=result["name"], size=result["bytes"], seconds=result["seconds"], missing=missing)
+        self._tell("published", intent, name=result["name"], result=result)
 
     def _tell(
         self,
@@ -259,17 +260,28 @@ class Store:
         intent: Intent,
         *,
         name: str = "",
-        size: int = 0,
-        seconds: float = 0.0,
+        result: Mapping[str, Any] | None = None,
         why: str = "",
-        missing: tuple[Mapping[str, Any], ...] = (),
         once: str = "",
     ) -> None:
         if (once or state, intent.id) in self._told:
             return
         self._told.add((once or state, intent.id))
-        step = intent.metadata.get("step")
-        self._queue.append(StoreEvent(state, intent.id, name or intent.name, intent.reason, step, size, seconds, why, missing))
+        told = result or {}
+        self._queue.append(
+            StoreEvent(
+                state=state,
+                id=intent.id,
+                name=name or intent.name,
+                reason=intent.reason,
+                step=intent.metadata.get("step"),
+                bytes=told.get("bytes", 0),
+                seconds=told.get("seconds", 0.0),
+                why=why,
+                missing=tuple(told.get("missing", ())),
+                damaged=tuple(told.get("damaged", ())),
+            )
+        )
 
     def _save(self, intent: Intent) -> None:
         try:

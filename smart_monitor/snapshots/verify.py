@@ -105,16 +105,17 @@ def _check(path: Path, digest: str, told: tuple[int, str] | None, copier: Copier
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
-            size = os.fstat(fd).st_size
+            info = os.fstat(fd)
             found = copier.digest(fd)
         finally:
             os.close(fd)
     except OSError as error:
         return f"it can't be read ({error.strerror})"
-    if told and size != told[0]:
-        return f"it is {size} bytes long instead of {told[0]}"
+    shared = f"; {info.st_nlink - 1} more name{'s' * (info.st_nlink > 2)} share its storage" if info.st_nlink > 1 else ""
+    if told and info.st_size != told[0]:
+        return f"it is {info.st_size} bytes long instead of {told[0]}{shared}"
     if digest and found != digest:
-        return "its content changed: the sha256 is not the one in SHA256SUMS"
+        return f"its content changed: the sha256 is not the one in SHA256SUMS{shared}"
     if told and found != told[1]:
-        return "its content changed: the sha256 is not the one in metadata.json"
+        return f"its content changed: the sha256 is not the one in metadata.json{shared}"
     return ""

@@ -3,8 +3,9 @@
 Only the standard library is imported. It lowers itself below the trainer, dies with the daemon that
 started it, and takes its partial with it unless it is killed outright (then the next sweep does).
 
-Results: `published` (name, bytes, seconds, missing), `changed` (the source did not stand still), `space`,
-`failed`, `stopped`; each but the first with `why`, one sentence.
+Results: `published` (name, bytes, seconds, missing, and the files of other snapshots found damaged),
+`changed` (the source did not stand still), `space`, `failed`, `stopped`; each but the first with `why`, one
+sentence.
 """
 
 from __future__ import annotations
@@ -24,17 +25,16 @@ from types import FrameType
 from typing import Any
 
 from smart_monitor.snapshots import names
-from smart_monitor.snapshots.copy import FULL, Changed, Copier, Pace, Source, open_source
+from smart_monitor.snapshots.copy import FULL, Changed, Copier, Pace
 from smart_monitor.snapshots.folders import make_private
+from smart_monitor.snapshots.groups import Taking, reason_of
 from smart_monitor.snapshots.partials import remove_tree, sweep
 from smart_monitor.snapshots.publish import STATUS, Partial, publish
+from smart_monitor.snapshots.sharing import Stock
 
-OPEN_AHEAD = 256
-"""Sources opened before the first byte is copied, so that a rotation in mid-copy does not lose them."""
 _PR_SET_PDEATHSIG = 1
 _IOPRIO_SET = {"x86_64": 251, "aarch64": 30}
 _IDLE_CLASS = 3 << 13
-_NFS_MAGIC = 0x6969
 
 
 class Stopped(Exception):
@@ -119,7 +119,6 @@ def perform(job: dict[str, Any], life: Life) -> dict[str, Any]:
     require_elsewhere(directory, job["out"], job["theirs"])
     sweep(directory)  # what dead workers left may be the space that is wanted now
     snapshots = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    require_space(snapshots, job)
     temporary = names.partial_name(job["name"])
     try:  # before the directory is made: a signal may be heard right after
         os.mkdir(temporary, 0o700, dir_fd=snapshots)
@@ -130,18 +129,21 @@ def perform(job: dict[str, Any], life: Life) -> dict[str, Any]:
         partial.missing += job["missing"]
         keep_status(partial, job["status"])
         with Copier(Pace(job["rate"], life.passed)) as copier:
-            copy_groups(partial, copier, job["groups"])
+            stock = Stock(snapshots, job["folder"], partial)
+            Taking(partial, copier, stock).take(job["groups"], lambda need: require_space(snapshots, job["reserve"], need))
             partial.verify(copier.digest)
         name = publish(
             partial, temporary, job["name"], job["document"], snapshots=snapshots, folder=job["folder"], point=life.seal
         )
+        stock.remember(name)
     finally:
         life.deafen()
         with suppress(OSError):  # the next sweep takes what stays
             remove_tree(temporary, snapshots)
-    size = sum(file["bytes"] for file in partial.files)
-    seconds = round(time.monotonic() - began, 3)
-    return {"result": "published", "name": name, "bytes": size, "seconds": seconds, "missing": partial.missing[:20]}
+    return {
+        "result": "published", "name": name, "bytes": sum(file["bytes"] for file in partial.files),
+        "seconds": round(time.monotonic() - began, 3), "missing": partial.missing[:20], "damaged": stock.damaged[:20],
+    }  # fmt: skip
 
 
 def require_elsewhere(directory: str, out: str, theirs: list[str]) -> None:
@@ -154,13 +156,11 @@ def require_elsewhere(directory: str, out: str, theirs: list[str]) -> None:
             raise OSError(errno.EPERM, f"snapshots/ is a link into the trainer's directory {names.shown(folder)}")
 
 
-def require_space(snapshots: int, job: dict[str, Any]) -> None:
-    """Raises OSError (ENOSPC) if less than the reserve would stay free after the copy."""
-    reserve = job["reserve"]
-    if reserve is None:
+def require_space(snapshots: int, reserve: dict[str, float] | None, need: int) -> None:
+    """Raises OSError (ENOSPC) if less than the reserve would stay free after `need` bytes were written."""
+    if reserve is None or not need:
         return
     info = os.fstatvfs(snapshots)
-    need = sum(file[2] for group in job["groups"] for file in group["files"])
     free, total = info.f_bavail * info.f_frsize, info.f_blocks * info.f_frsize
     keep = reserve["bytes"] + max(reserve["floor"], total * reserve["percent"] / 100)
     if free - need < keep:
@@ -180,93 +180,7 @@ def keep_status(partial: Partial, encoded: str | None) -> None:
         partial.missing.append({"path": STATUS, "why": why})
         return
     status = base64.b64decode(encoded)
-    partial.files.append({"path": STATUS, "bytes": len(status), "sha256": partial.write(STATUS, status), "how": "copy"})
-
-
-def copy_groups(partial: Partial, copier: Copier, groups: list[dict[str, Any]]) -> None:
-    """Copy every file of every group, all of them opened before the first is read."""
-    opened: list[tuple[dict[str, Any], int, Source, int | None]] = []
-    for group in groups:
-        try:
-            root_fd = os.open(group["root"], os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        except FileNotFoundError as error:
-            why = f"{names.shown(group['root'])} vanished before it could be copied"
-            if group["required"]:
-                raise Changed(why) from error
-            partial.missing.append({"path": "model", "why": why})
-            continue
-        ahead = 1 if on_nfs(root_fd) else OPEN_AHEAD
-        for fields in group["files"]:
-            source = Source(*fields)
-            # A file held open on NFS makes a rotation's rmdir fail, so there only one is held at a time.
-            fd = try_open(partial, group, root_fd, source) if len(opened) < ahead else None
-            if fd != -1:
-                opened.append((group, root_fd, source, fd))
-    for group, root_fd, source, fd in opened:
-        fd = try_open(partial, group, root_fd, source) if fd is None else fd
-        if fd not in (None, -1):
-            copy_one(partial, copier, group, source, fd)
-    for group in groups:
-        require_same_set(group)
-
-
-def try_open(partial: Partial, group: dict[str, Any], root_fd: int, source: Source) -> int | None:
-    """A descriptor; None if there are none left now; -1 if the file may be, and is, left out."""
-    try:
-        return open_source(group["root"], root_fd, source)
-    except (Changed, OSError) as error:
-        if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE):
-            return None
-        if group["required"]:
-            raise
-        partial.missing.append({"path": source.dest, "why": reason_of(error)})
-        return -1
-
-
-def copy_one(partial: Partial, copier: Copier, group: dict[str, Any], source: Source, fd: int) -> None:
-    """One file; what may be left out is left out with its reason if it does not stand still."""
-    try:
-        dst = partial.create(source.dest)
-        try:
-            sha, how = copier.copy(fd, dst, source)
-        except Changed as error:
-            if group["required"]:
-                raise
-            partial.drop(source.dest)
-            partial.missing.append({"path": source.dest, "why": reason_of(error)})
-        else:
-            partial.files.append({"path": source.dest, "bytes": source.bytes, "sha256": sha, "how": how})
-        finally:
-            os.close(dst)
-    finally:
-        os.close(fd)
-
-
-def require_same_set(group: dict[str, Any]) -> None:
-    """Raises Changed if files have appeared in a checkpoint since it was found complete: its writer was not done."""
-    if not group["exact"] or not os.path.isdir(group["root"]):
-        return
-    known = {fields[0] for fields in group["files"]} | set(group["ignored"])
-    top = os.path.realpath(group["root"])
-    for folder, _, files in os.walk(top):
-        for file in files:
-            path = os.path.relpath(os.path.join(folder, file), top)
-            if path not in known and not file.startswith(".nfs"):  # NFS keeps what we hold open under such a name
-                raise Changed(f"{names.shown(path)} appeared in the checkpoint while it was copied")
-
-
-def on_nfs(fd: int) -> bool:
-    """Is an open file on NFS? False where the C library does not tell."""
-    buffer = (ctypes.c_long * 32)()
-    return ctypes.CDLL(None).fstatfs(fd, ctypes.byref(buffer)) == 0 and buffer[0] == _NFS_MAGIC
-
-
-def reason_of(error: Exception) -> str:
-    """One clause for a person."""
-    if isinstance(error, OSError):
-        where = f" ({names.shown(os.fsdecode(error.filename))})" if error.filename is not None else ""
-        return f"{error.strerror or error}{where}"
-    return str(error)
+    partial.keep(STATUS, len(status), partial.write(STATUS, status), "copy")
 
 
 def main() -> int:

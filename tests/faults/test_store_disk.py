@@ -15,8 +15,10 @@ from pathlib import Path
 import pytest
 
 from smart_monitor.config import Settings
+from smart_monitor.snapshots.copy import CLOCK_GRAIN
 from smart_monitor.snapshots.job import Choice
 from smart_monitor.snapshots.listing import list_snapshots
+from smart_monitor.snapshots.retention import storage
 from smart_monitor.snapshots.store import Store, StoreEvent
 from smart_monitor.snapshots.verify import verify
 from tests.checkpoints.trees import fingerprint, hf_checkpoint
@@ -58,7 +60,7 @@ def fill(disk: Path, leave: int) -> Path:
 
 
 def test_a_disk_that_fills_up_in_mid_copy_costs_the_checkpoint_but_not_the_evidence(small: Path, base: Path) -> None:
-    store, clock, events = Store(small, dataclasses.replace(ROOMY, copy_rate_mb=10)), Clock(20), list[StoreEvent]()
+    store, clock, events = Store(small, dataclasses.replace(ROOMY, copy_rate_mb=2)), Clock(20), list[StoreEvent]()
     store.begin(decision(), METADATA, STATUS, clock())
     hit = 0
     while store.busy:
@@ -130,9 +132,9 @@ def test_a_read_only_disk_raises_nothing_and_is_told(small: Path, base: Path) ->
     assert os.listdir(small) == []
 
 
-def run(out: Path, base: Path, settings: Settings) -> list[StoreEvent]:
+def run(out: Path, base: Path, settings: Settings, name: str = "one") -> list[StoreEvent]:
     store = Store(out, settings)
-    store.begin(decision(), METADATA, STATUS, time.time())
+    store.begin(decision(name), METADATA, STATUS, time.time())
     events = drive(store, chosen(base), speed=100)
     store.stop(0)
     return events
@@ -154,9 +156,28 @@ def test_a_file_system_that_can_clone_shares_blocks_and_never_inodes(tmp_path: P
         files = {f["path"]: f["how"] for f in json.loads((kept / "metadata.json").read_text())["files"]}
         assert files.pop("training_status.json") == "copy"
         assert set(files.values()) == {"clone"}
-        with open(path / "model.safetensors", "r+b") as file:
-            file.write(b"overwritten in place")
-        assert verify(kept) == []
+        [event] = run(disk, disk, ROOMY, "two")
+        second = disk / "snapshots" / event.name
+        files = {f["path"]: f["how"] for f in json.loads((second / "metadata.json").read_text())["files"]}
+        assert files.pop("training_status.json") == "copy"
+        assert set(files.values()) == {"shared"}
+        assert {p.stat().st_nlink for p in disk.rglob("*") if p.is_file()} == {1}
+        assert {p.stat().st_mode & 0o777 for p in second.rglob("*") if p.is_file()} == {0o600}
+        listed = list_snapshots(disk)
+        assert storage(listed) == storage(listed[:1]) + len(STATUS)
+        for edited in (path / "model.safetensors", second / "model" / "checkpoint-500" / "model.safetensors"):
+            with open(edited, "r+b") as file:
+                file.write(b"overwritten in place")
+        assert (verify(kept), len(verify(second))) == ([], 1)
+
+
+def test_a_checkpoint_that_stands_already_needs_no_space(small: Path, base: Path) -> None:
+    time.sleep(2 * CLOCK_GRAIN)
+    [first] = run(small, base, ROOMY)
+    fill(small, 1_000_000)
+    [second] = run(small, base, dataclasses.replace(ROOMY, spare_checkpoints=2.0), "two")
+    assert [first.state, second.state] == ["published"] * 2
+    assert [(s.checkpoint, verify(s.path)) for s in list_snapshots(small)] == [("checkpoint-500", [])] * 2
 
 
 @pytest.mark.parametrize("where", ["snapshots", ".smart_monitor", "both"])
