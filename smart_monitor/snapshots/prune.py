@@ -14,6 +14,7 @@ from typing import Any
 from smart_monitor.config import Settings
 from smart_monitor.snapshots import trash
 from smart_monitor.snapshots.folders import make_private
+from smart_monitor.snapshots.groups import reason_of
 from smart_monitor.snapshots.intents import IntentBox
 from smart_monitor.snapshots.listing import Snapshot, directories, list_snapshots
 from smart_monitor.snapshots.lock import store_lock
@@ -21,7 +22,7 @@ from smart_monitor.snapshots.names import shown
 from smart_monitor.snapshots.pins import PinsUnusable, pinned
 from smart_monitor.snapshots.retention import Plan, Verdict, plan
 from smart_monitor.snapshots.verify import verify
-from smart_monitor.snapshots.worker import Life, Stopped, lower, reason_of, say
+from smart_monitor.snapshots.worker import Life, Stopped, lower, say
 
 LEISURE = 0.005
 """Seconds of rest between two files that the daemon's process unlinks: the trainer may want the disk meanwhile."""
