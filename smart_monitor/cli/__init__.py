@@ -21,6 +21,7 @@ COMMANDS = {
     "replay": "Judge a recorded run by the live engine.",
     "tune": "Which thresholds would have served your past runs?",
     "rules": "The rules: what each watches and what to do.",
+    "snapshot": "Keep the newest checkpoint now, by hand.",
     "snapshots": "List, verify, compare, restore, pin and prune what was kept.",
     "doctor": "Why is nothing detected? What is read, what is missing.",
     "config": "Show the settings in force and where each comes from.",

@@ -31,7 +31,12 @@ class Progress:
 
     def passed(self, amount: int) -> None:
         """So many more bytes are done."""
-        self._done = min(self._total, self._done + amount)
+        self.reached(self._done + amount, self._total)
+
+    def reached(self, done: int, total: int) -> None:
+        """So many bytes of so many are done."""
+        self._total = max(1, total)
+        self._done = min(self._total, done)
         if not self._wanted:
             return
         if self._bar is None and time.monotonic() - self._began >= AFTER:
