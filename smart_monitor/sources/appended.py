@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from smart_monitor.model import Record
-from smart_monitor.names import Reading, clean
+from smart_monitor.names import clean
 from smart_monitor.sources import Cursor, Pass, Sight
 from smart_monitor.sources.files import CannotSee, identity_of, must_be_regular, open_regular, shown, why
 
@@ -195,15 +195,6 @@ class AppendedFile:
         if not cursor.get("known") and cursor.get("row", 0) >= FOREIGN_AFTER:
             return Sight(False, f"{shown(self.path)} does not look like training metrics: no row has step or loss.", self.path)
         return Sight(True, "", self.path)
-
-    def record(self, index: int, reading: Reading, ids: dict[str, str], seen: float | None) -> Record:
-        """The record that a reading makes."""
-        step, by, epoch, time, total, values, nulls, own, state, note, _, _, rank = reading
-        # By position: a keyword call costs twice as much, and replay makes one for every row.
-        return Record(
-            self.run, self.name, index, step, by, epoch, time, seen, values, rank, total, nulls, {**ids, **own} if own else ids,
-            "record", state, note,
-        )  # fmt: skip
 
 
 def text_lines(fd: int, place: Place, final: bool, limit: int) -> Iterator[list[bytes]]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from smart_monitor.model import Record
 from smart_monitor.names import clean, read_row, to_number
-from smart_monitor.sources import Cursor, Format, Pass
+from smart_monitor.sources import Cursor, Format, Pass, record_of
 from smart_monitor.sources.appended import AppendedFile, Place, text_lines
 from smart_monitor.sources.files import shown
 
@@ -105,7 +105,7 @@ class CsvTable(AppendedFile):
             place.note(index, oddity)
         place.known = place.known or reading.recognised
         if reading.values or reading.nulls:
-            found.append(self.record(index, reading, {"file": f"{place.first}.{place.turn}"}, seen))
+            found.append(record_of(self.run, self.name, index, reading, {"file": f"{place.first}.{place.turn}"}, seen))
 
 
 def _header(text: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from smart_monitor.model import Record
 from smart_monitor.names import read_row
-from smart_monitor.sources import Format
+from smart_monitor.sources import Format, record_of
 from smart_monitor.sources.appended import AppendedFile, Place, blocks
 from smart_monitor.sources.files import open_regular
 
@@ -37,7 +37,7 @@ class JsonLines(AppendedFile):
                     place.note(index, oddity)
                 place.known = place.known or reading.recognised
                 if reading.values or reading.nulls:
-                    found.append(self.record(index, reading, ids, seen))
+                    found.append(record_of(self.run, self.name, index, reading, ids, seen))
             yield found
 
 

@@ -18,15 +18,11 @@ from pathlib import Path
 from smart_monitor.model import RECORD, STATE, Record
 from smart_monitor.names import Reading, clean, read_row
 from smart_monitor.sources import Cursor, Format, Options, Pass, Sight, finished
-from smart_monitor.sources.documents import Torn, parse_json
-from smart_monitor.sources.files import CannotSee, identity_of, must_be_regular, open_regular, read_up_to, shown, why
+from smart_monitor.sources.documents import Torn, document_bytes, look_again, parse_json, refused, too_large
+from smart_monitor.sources.files import CannotSee, identity_of, must_be_regular, shown, why
 from smart_monitor.sources.marks import digest, mark
 
 FILE_NAME = "training_status.json"
-RETRIES = (0.05, 0.1, 0.2)
-"""Seconds until the next look at a torn file; after these, each ordinary pass."""
-TORN_FOR = 10.0
-"""Seconds of nothing but torn reads after which we say that we can't see."""
 RACY = 0.05
 """A file written in place so recently (s) may be written again within the same tick of its clock."""
 
@@ -51,23 +47,22 @@ class StatusFile:
             reason = cursor.get("why", "")
             return Pass(cursor, Sight(not reason, reason, path))
         try:
-            raw, found = self._bytes(path)
+            raw, found = document_bytes(path, self.max_bytes)
         except CannotSee as error:
             return Pass(cursor, Sight(False, str(error), path))
         identity = identity_of(found)
         following = {k: v for k, v in cursor.items() if k not in ("again", "why", "torn")}
         written = cursor.get("file") != identity
         if raw is None:
-            size = f"{identity[3] / 2**20:.0f} MiB, more than the {self.max_bytes / 2**20:g} MiB"
-            return self._refused(following, identity, path, f"{shown(path)} is too large: {size} that are read.")
+            return refused(following, identity, path, too_large(path, identity[3], self.max_bytes))
         body = digest(raw)
         whole = cursor.get("body") == body  # parsed before, and well
         try:
             reading = None if whole else self._parse(path, raw, cursor.get("state") is not None)
         except Torn as torn:
-            return self._torn(cursor, identity, path, str(torn), now_mono)
+            return look_again(cursor, identity, path, str(torn), now_mono)
         except CannotSee as error:
-            return self._refused(following, identity, path, str(error))
+            return refused(following, identity, path, str(error))
         following |= {"file": identity, "body": body}
         if abs(now_wall - found.st_mtime) < RACY and not _was_renamed(found):
             following["again"] = True
@@ -112,19 +107,6 @@ class StatusFile:
             return usable[1]
         return usable[0]
 
-    def _bytes(self, path: str) -> tuple[bytes | None, os.stat_result]:
-        """The content (None: too large) and the stat under which reading began."""
-        fd, found = open_regular(path)
-        try:
-            if found.st_size > self.max_bytes:
-                return None, found
-            raw = read_up_to(fd, self.max_bytes + 1)
-            return (raw if len(raw) <= self.max_bytes else None), found
-        except OSError as error:
-            raise CannotSee(why(path, error)) from None
-        finally:
-            os.close(fd)
-
     def _parse(self, path: str, raw: bytes, known: bool) -> Reading:
         """The document as a reading. Raises Torn if it may be half-written, CannotSee if it is not ours."""
         document = parse_json(raw, shown(path))
@@ -135,24 +117,6 @@ class StatusFile:
             keys = ", ".join(clean(k, 24) for k in list(document)[:6])
             raise CannotSee(f"{shown(path)} does not look like a training status (no loss, no step); its keys: {keys}.")
         return reading
-
-    def _torn(self, cursor: Cursor, identity: list[int], path: str, how: str, now_mono: float) -> Pass:
-        """Look again soon; after TORN_FOR seconds of this, say so and wait until the file changes."""
-        before = cursor.get("torn", {})
-        since = min(before.get("since", now_mono), now_mono)  # the clock starts anew with the machine
-        tries = before.get("tries", 0) if before.get("file") == identity else 0
-        following = {**cursor, "torn": {"since": since, "tries": tries + 1, "file": identity}}
-        if now_mono - since < TORN_FOR:
-            reason = cursor.get("why", "")
-            again = RETRIES[tries] if tries < len(RETRIES) else None
-            return Pass(following, Sight(not reason, reason, path), retry_in=again, torn=True)
-        following |= {"file": identity, "why": f"{shown(path)} has not been whole for more than {TORN_FOR:g} s: {how}."}
-        following.pop("again", None)
-        return Pass(following, Sight(False, following["why"], path))
-
-    def _refused(self, following: Cursor, identity: list[int], path: str, reason: str) -> Pass:
-        following |= {"file": identity, "why": reason}
-        return Pass(following, Sight(False, reason, path))
 
     def _judge(self, reading: Reading, raw: bytes, now_wall: float, seen: Pass) -> None:
         """Add the records that `reading` makes against the cursor's last one, and move the cursor on."""

@@ -20,7 +20,7 @@ from typing import Any
 from smart_monitor.aliases import TRAINING_METRICS
 from smart_monitor.model import Record
 from smart_monitor.names import Reading, read_row
-from smart_monitor.sources import Format
+from smart_monitor.sources import Format, record_of
 from smart_monitor.sources.appended import AppendedFile, Place, blocks
 from smart_monitor.sources.marks import mark
 from smart_monitor.sources.phrases import named_numbers
@@ -93,7 +93,7 @@ class TextLog(AppendedFile):
             return
         place.inner = {**place.inner, "last": now}
         place.known = True
-        found.append(self.record(place.row, reading, ids, seen))
+        found.append(record_of(self.run, self.name, place.row, reading, ids, seen))
         place.row += 1
 
 

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 import smart_monitor.sources
 from smart_monitor.sources import Cursor, Options, Pass, Source, formats
-from smart_monitor.sources.appended import AppendedFile
 from tests.sources.cutting import ignored
+from tests.sources.events import BEGINNING, event, record
 
 
 class Way(NamedTuple):
@@ -31,7 +31,14 @@ class Way(NamedTuple):
     """Write bytes that are no row of anything."""
 
 
-def appending(name: str, row: Callable[[int], bytes], *, header: bytes = b"", hostile: Callable[[bytes], bytes] = bytes) -> Way:
+def appending(
+    name: str,
+    row: Callable[[int], bytes],
+    *,
+    header: bytes = b"",
+    hostile: Callable[[bytes], bytes] = bytes,
+    of_directory: bool = False,
+) -> Way:
     def write(base: Path, content: bytes) -> None:
         (base / name).parent.mkdir(exist_ok=True, parents=True)
         with (base / name).open("ab") as file:
@@ -56,6 +63,15 @@ def json_row(step: int) -> bytes:
     return json.dumps({"step": step, "loss": 1 / (step + 1), "pad": "ü" * (step % 5)}).encode()
 
 
+def history(path: Path, step: int) -> bytes:
+    """The document with one row more, if there is one."""
+    try:
+        rows = json.loads(path.read_bytes())["log_history"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        rows = []
+    return json.dumps({"log_history": [*rows, {"step": step, "loss": 1 / (step + 1)}]}).encode()
+
+
 def line(content: bytes) -> bytes:
     return content + b"\n"
 
@@ -64,6 +80,15 @@ WAYS = {
     "StatusFile": replacing("training_status.json", lambda _, i: json_row(i)),
     "JsonLines": appending("m.jsonl", lambda i: json_row(i) + b"\n", hostile=line),
     "CsvTable": appending("m.csv", lambda i: f"{i},{1 / (i + 1)!r},ü\n".encode(), header=b"step,loss,pad\n", hostile=line),
+    "TrainerState": replacing(
+        "checkpoint-1/trainer_state.json", lambda base, i: history(base / "checkpoint-1/trainer_state.json", i)
+    ),
+    "EventFiles": appending(
+        "events.out.tfevents.1.host.2.0",
+        lambda i: record(event(i, {"loss": 1 / (i + 1)}, i, "double_val")),
+        header=BEGINNING,
+        of_directory=True,
+    ),
     "TextLog": appending("m.log", lambda i: f"step {i} | loss {1 / (i + 1)!r} ü\n".encode(), hostile=line),
 }
 
@@ -71,9 +96,9 @@ WAYS = {
 def found_sources() -> list[type[Any]]:
     found = []
     for module in pkgutil.iter_modules(smart_monitor.sources.__path__, "smart_monitor.sources."):
-        members = vars(importlib.import_module(module.name)).values()
-        mine = [m for m in members if isinstance(m, type) and m.__module__ == module.name and hasattr(m, "read")]
-        found += [m for m in mine if m is not AppendedFile]
+        members = vars(importlib.import_module(module.name))
+        mine = [m for m in members.values() if isinstance(m, type) and m.__module__ == module.name and hasattr(m, "read")]
+        found += mine if "FORMAT" in members else []
     return found
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from smart_monitor.sources import Cursor, Pass
-from smart_monitor.sources.status_json import RETRIES, TORN_FOR, StatusFile
+from smart_monitor.sources.documents import RETRIES, TORN_FOR
+from smart_monitor.sources.status_json import StatusFile
 
 WHOLE = json.dumps({"status": "training", "current_step": 10, "loss": 0.5}).encode()
 
