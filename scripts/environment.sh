@@ -21,10 +21,10 @@ find_python() {
 }
 
 prepare_environment() {
-    and=""
+    and="" extras='.[dev,plot,remote,s3-server]'
     case $1 in
         dev) directory=.venv what='.[dev]' ;;
-        all) directory=.venv what='.[dev,plot]' ;;
+        all) directory=.venv what=$extras ;;
         base) directory=.venv-base what='.' ;;
         # torch is no extra of the package: on most indexes its wheel brings gigabytes of CUDA along, and users have their
         # own. One exact version, for the zoo's numbers are that version's. PIP_INDEX_URL may name an index of CPU builds.
@@ -36,7 +36,7 @@ prepare_environment() {
     wanted=$(cat pyproject.toml constraints.txt | cksum)" $PWD"
     made=$(cat "$directory/stamp" 2>/dev/null) || made=
     # What has the extras has all of dev, too.
-    if [ -x "$PYTHON" ] && { [ "$made" = "$wanted $what" ] || { [ "$1" = dev ] && [ "$made" = "$wanted .[dev,plot]" ]; }; } &&
+    if [ -x "$PYTHON" ] && { [ "$made" = "$wanted $what" ] || { [ "$1" = dev ] && [ "$made" = "$wanted $extras" ]; }; } &&
         "$PYTHON" -c '' 2>/dev/null; then
         return 0
     fi

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, get_type_hints
@@ -36,8 +37,12 @@ RETENTION: dict[str, dict[str, float]] = {
 _ROWS = {"preset": PRESETS, "keep": RETENTION}
 
 
-def _setting(default: Any, why: str, *, low: float = -math.inf, high: float = math.inf, group: str) -> Any:
-    return field(default=default, metadata={"why": why, "low": low, "high": high, "group": group})
+def _setting(default: Any, why: str, *, low: float = -math.inf, high: float = math.inf, group: str, guarded: bool = False) -> Any:
+    """`guarded`: it sends data elsewhere or starts things, so a file that others can write has no say in it."""
+    found = {"why": why, "low": low, "high": high, "group": group, "guarded": guarded}
+    if callable(default):
+        return field(default_factory=default, metadata=found)
+    return field(default=default, metadata=found)
 
 
 def days_for(pairs: Iterable[str]) -> dict[str, float]:
@@ -142,6 +147,22 @@ class Settings:
         True, "drop by itself what is not to be kept any more; false: only `snapshots prune` does", group="retention"
     )
     prune_hours: float = _setting(24.0, "hours between two looks for what is not to be kept", low=0.0001, group="retention")
+    remote: str = _setting(
+        "", "where finished snapshots are copied to as well: s3://bucket/prefix, gs://, file:///, any fsspec URL",
+        group="remote", guarded=True,
+    )  # fmt: skip
+    remote_options: Mapping[str, Any] = _setting(
+        dict, "options of the file system behind `remote`, as fsspec takes them; never credentials", group="remote", guarded=True
+    )
+    remote_rate_mb: float = _setting(
+        0.0, "MiB a second at which remote copies are sent at most; 0 = no limit", low=0.0, group="remote"
+    )
+    remote_days: float = _setting(
+        7.0, "days that a snapshot not yet copied to `remote` is kept from being pruned", low=0.0, group="remote"
+    )
+    remote_patience: float = _setting(
+        3600.0, "seconds that remote copies may fail before that is a finding", low=0.0, group="remote"
+    )
 
     phases: tuple[Phase, ...] = field(default=(), metadata={"why": "[[phase]] tables: thresholds by step", "group": "phase"})
     given: frozenset[str] = field(default=frozenset(), metadata={"why": "keys that a user set (not defaults)", "group": ""})
@@ -224,6 +245,10 @@ def _checked(key: str, value: Any, where: str) -> Any:
         return tuple(parts)
     if want is bool:
         return _boolean(key, value, where)
+    if key == "remote":
+        return _address(value, where)
+    if key == "remote_options":
+        return _options(value, where)
     if want is str:
         if not isinstance(value, str) or value not in _ROWS[key]:
             raise ConfigError(f"{where}: {key} must be one of {', '.join(_ROWS[key])}, not {value!r}")
@@ -241,6 +266,43 @@ def _check_days(pairs: Sequence[str], where: str) -> None:
     except ValueError:
         said = f'keep_days_for must name reasons and days, as in "loss_spike=7", not {list(pairs)!r}'
         raise ConfigError(f"{where}: {said}") from None
+
+
+_ADDRESS = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?:(?P<user>[^/]*)@)?[^@]*")
+_SECRET = re.compile(
+    r"(?i)^key$|secret|passw|token|credential|signature|connection_string|access_?key|account_?key|customer_?key"
+)
+
+
+def _address(value: Any, where: str) -> str:
+    """A URL without credentials; what is refused is not repeated, for it may hold some."""
+    if isinstance(value, str) and value.startswith("/"):
+        value = f"file://{value}"
+    if value == "":
+        return ""
+    found = _ADDRESS.fullmatch(value) if isinstance(value, str) and value.isprintable() else None
+    if found is None or set(value) & set(" ?#*[]") or "::" in value:
+        raise ConfigError(f"{where}: remote must be a URL such as s3://bucket/prefix, gs://bucket/prefix or file:///directory")
+    user = found["user"]
+    if user is not None and (":" in user or found["scheme"] not in ("sftp", "ssh")):
+        raise ConfigError(
+            f"{where}: remote must not hold credentials; they belong in the environment or in the service's own file (~/.aws …)"
+        )
+    return str(value).rstrip("/") if not value.endswith("://") else str(value)
+
+
+def _options(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{where}: remote_options must be a table")
+    for key, inner in value.items():
+        if _SECRET.search(str(key)) or (isinstance(inner, str) and re.search(r"://[^/]*@", inner)):
+            raise ConfigError(
+                f"{where}: remote_options.{key} must not hold credentials; they belong in the environment or in the service's "
+                "own file (~/.aws …)"
+            )
+        if isinstance(inner, Mapping):
+            _options(inner, where)
+    return dict(value)
 
 
 def _boolean(key: str, value: Any, where: str) -> bool:

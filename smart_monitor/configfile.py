@@ -12,6 +12,7 @@ from typing import Any
 
 from smart_monitor.config import KEYS, ConfigError, Settings, resolve
 
+_FOREIGN = stat.S_IWGRP | stat.S_IWOTH
 RUN_FILE = "smart_monitor.toml"
 PREFIX = "SMART_MONITOR_"
 MAX_BYTES = 1 << 20
@@ -37,12 +38,13 @@ def load(
 def read(path: Path) -> dict[str, Any]:
     """The settings of a TOML file, tables [judging], [watching], [keeping] and [retention] flattened."""
     try:
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):
-            raise ConfigError(f"{path} is not a file")
-        if found.st_size > MAX_BYTES:
-            raise ConfigError(f"{path} is larger than a configuration can be")
-        document = tomllib.loads(path.read_text("utf-8"))
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                raise ConfigError(f"{path} is not a file")
+            if found.st_size > MAX_BYTES:
+                raise ConfigError(f"{path} is larger than a configuration can be")
+            document = tomllib.loads(file.read(MAX_BYTES).decode())
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -54,6 +56,9 @@ def read(path: Path) -> dict[str, Any]:
             flat |= value
         else:
             flat[key] = value
+    guarded = [key for key in flat if key in KEYS and KEYS[key].metadata["guarded"]]
+    if guarded and (found.st_uid not in (os.geteuid(), 0) or found.st_mode & _FOREIGN):
+        raise ConfigError(f"{path}: {guarded[0]} is honoured only from a file of our own that nobody else can write (chmod go-w)")
     return flat
 
 
@@ -75,7 +80,8 @@ def example() -> str:
         lines.append(f"# {group}")
         for name, setting in KEYS.items():
             if setting.metadata["group"] == group:
-                lines += [f"# {setting.metadata['why']}", f"# {name} = {toml(setting.default)}"]
+                default = setting.default_factory() if callable(setting.default_factory) else setting.default
+                lines += [f"# {setting.metadata['why']}", f"# {name} = {toml(default)}"]
         lines.append("")
     lines += ["# Thresholds by phase: the first phase whose until_step is not over holds.", "# [[phase]]", "# until_step = 5000"]
     lines += ["# loss_spike_threshold = 0.5", ""]
@@ -88,4 +94,7 @@ def toml(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, tuple):
         return "[" + ", ".join(f'"{v}"' for v in value) + "]"
+    if isinstance(value, Mapping):
+        inner = ", ".join(f"{key} = {toml(v)}" for key, v in value.items())
+        return f"{{ {inner} }}" if inner else "{}"
     return f'"{value}"' if isinstance(value, str) else f"{value}"

@@ -82,10 +82,28 @@ def describe(pid: int | None, known: dict[str, Any] | None, out: str) -> list[st
     if known.get("findings"):
         lines.append("  findings   " + ", ".join(f"{k} {n}" for k, n in known["findings"].items()))
     lines += [f"  copying    {name}" for name in known["promised"]]
+    lines += _remote(known.get("remote"))
     if known["trouble"]:
         lines.append(f"  trouble    {known['trouble']}")
     lines.append(f"  output     {out}")
     return lines
+
+
+def _remote(known: dict[str, Any] | None) -> list[str]:
+    """How the copies elsewhere go."""
+    if known is None:
+        return []
+    waiting, sending = known["waiting"], known["sending"]
+    rest = "every other snapshot stands there" if known["refused"] else "every snapshot stands there"
+    words = f"{len(waiting)} waiting" if waiting else rest if known["known"] else "not looked at yet"
+    lines = [f"  remote     {known['url']}: {words}"]
+    if sending:
+        share = f" ({min(100, 100 * known['moved'] // known['of'])} %)" if known["of"] else ""
+        lines.append(f"  sending    {sending}{share}")
+    if known["trouble"]:
+        again = f"; {known['failures']} tries, again in {known['next_in']:.0f} s" if known["failures"] else ""
+        lines.append(f"  trouble    remote copies: {known['trouble']}{again}")
+    return lines + [f"  not copied {name}: {why}" for name, why in known["refused"].items()]
 
 
 def _ago(seconds: float) -> str:

@@ -118,17 +118,17 @@ class Daemon:
                 self._guard(run, run.attend, now)
         self._watch_schedule(schedule)
         self._report()
-        if self._once and all(not r.opened or (r.met and not r.busy) for r in self._runs):
+        if self._once and all(not r.opened or (r.met and not r.busy and not r.sending) for r in self._runs):
             self._stopping = True
             if not any(r.opened and r.outlook.sight.ok for r in self._runs):
                 self._code = self._code or TROUBLE
-        if self._exit_when_done and all(r.opened and r.ended and not r.busy for r in self._runs):
+        if self._exit_when_done and all(r.opened and r.ended and not r.busy and not r.sending for r in self._runs):
             self._stopping = True
 
     def _sleep(self) -> float:
         if any(r.busy for r in self._runs):
             return WHILE_COPYING
-        if any(not r.opened or r.log.waiting for r in self._runs):
+        if any(not r.opened or r.log.waiting or r.sending for r in self._runs):
             return LOOK_AROUND
         return min(AT_REST, self._notifier.interval or AT_REST)
 

@@ -23,6 +23,7 @@ from smart_monitor.journal import Journal
 from smart_monitor.model import HOST, OUTCOME, RECORD, STATE, TICK, Decision, Finding, IncidentEvent, Output, Record
 from smart_monitor.names import clean
 from smart_monitor.registry import rule_classes
+from smart_monitor.snapshots.remote.process import RemoteCopies
 from smart_monitor.snapshots.store import StoreEvent
 from smart_monitor.sources import Pass
 from smart_monitor.sources.status_json import StatusFile
@@ -91,6 +92,7 @@ class Run:
         self.keeper = Keeper(place, self.name, self.settings)
         for sentence in self.keeper.store.sweep():
             self.log.info(sentence)
+        self.remote = RemoteCopies(place.out, self.name, [place.base, place.out], self.settings, dry=self.dry)
         self.word, self.unseen = saved.word, saved.unseen
         self.history = not self.journal.number and not self.judge_all and not self.met
         self.cursor, self._again = saved.cursor, recovery.recover(self, saved)
@@ -122,6 +124,7 @@ class Run:
         self.log.warning(f"{self.place.out}: {why}; waiting for it to come back")
         self._close_files()
         self.keeper.store.stop(0.0)
+        self.remote.stop()
         self.outlook.lose(why)
 
     def close(self, grace: float) -> None:
@@ -135,6 +138,7 @@ class Run:
         if store.busy and grace:
             self.log.info(f"A snapshot is being copied; waiting up to {grace:.0f} s for it")
         store.stop(grace)
+        self.remote.stop()
         self.pump()
         if store.open:
             self.log.info(f"{len(store.open)} promised snapshots will be made after the next start")
@@ -251,6 +255,10 @@ class Run:
     def attend(self, mono: float) -> None:
         """Each turn of the loop: the store, a hung read, vitals that grow old."""
         self.pump()
+        for level, text in self.remote.pump(mono):
+            self.log.say(level, text)
+        if why := self.remote.alarm(mono):
+            self._settle(self._fold(self._outcome("unsent", why), None))
         if self.outlook.check(mono) or mono - self._vital >= FRESH:
             self.refresh_vitals()
 
@@ -295,15 +303,18 @@ class Run:
                 continue
             outputs: list[Output] = []
             if (done.id, done.state) not in journaled:
-                line = Record(
-                    self.name, "store", self.journal.number, seen=time.time(), kind=OUTCOME, state=done.state, note=done.why,
-                    ids={"decision": done.id},
-                )  # fmt: skip
+                line = self._outcome(done.state, done.why, {"decision": done.id})
                 self.journal.append(line)
                 outputs = self.judge(line)
             self.teller.outcome(done, self.place.snapshots)
+            if done.state == "published":
+                self.remote.wake(done.name)
             self.perform(outputs, None)
             self._settle(True)
+
+    def _outcome(self, state: str, why: str, ids: dict[str, str] | None = None) -> Record:
+        number = self.journal.number
+        return Record(self.name, "store", number, seen=time.time(), kind=OUTCOME, state=state, note=why, ids=ids or {})
 
     def _settle(self, told: bool) -> None:
         """What was told must not be told again after a crash: to the disk with it."""
@@ -364,6 +375,7 @@ class Run:
         if self.opened:
             self.engine.configure(settings)
             self.keeper.configure(settings)
+            self.remote.configure(settings)
             if self.eye is not None and isinstance(self.eye.source, StatusFile):
                 self.eye.source.max_bytes = int(settings.max_status_mb * 2**20)
 
@@ -376,6 +388,11 @@ class Run:
     def busy(self) -> bool:
         """Is a snapshot being made, or about to be?"""
         return self.opened and self.keeper.store.busy
+
+    @property
+    def sending(self) -> bool:
+        """Is a snapshot being copied to the remote, or about to be?"""
+        return self.opened and self.remote.busy
 
     @property
     def ended(self) -> bool:

@@ -61,3 +61,8 @@ def boot_id() -> str:
 def shown(name: str) -> str:
     """A name fit for a sentence on one line: what can't be printed is escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in name)
+
+
+def is_inside(path: str) -> bool:
+    """Does a POSIX path, followed from a directory, stay below it?"""
+    return not path.startswith("/") and not {"", ".", ".."} & set(path.split("/"))

@@ -21,11 +21,15 @@ _START = "import sys; sys.path.append(sys.argv[1]); from smart_monitor.snapshots
 class Worker:
     """One job under way."""
 
+    code = _START
+    flags: tuple[str, ...] = ("-I", "-S", "-X", "utf8")
+    """Of the interpreter."""
+
     def __init__(self, job: dict[str, Any]) -> None:
         """Start it. Raises OSError if no process can be made."""
         with _handed_over({**job, "parent": os.getpid()}) as stdin:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-X", "utf8", "-c", _START, _ROOT],
+                [sys.executable, *self.flags, "-c", self.code, _ROOT],
                 stdin=stdin,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
