@@ -149,19 +149,19 @@ class Settings:
     prune_hours: float = _setting(24.0, "hours between two looks for what is not to be kept", low=0.0001, group="retention")
     remote: str = _setting(
         "", "where finished snapshots are copied to as well: s3://bucket/prefix, gs://, file:///, any fsspec URL",
-        group="remote", guarded=True,
+        group="copies", guarded=True,
     )  # fmt: skip
     remote_options: Mapping[str, Any] = _setting(
-        dict, "options of the file system behind `remote`, as fsspec takes them; never credentials", group="remote", guarded=True
+        dict, "options of the file system behind `remote`, as fsspec takes them; never credentials", group="copies", guarded=True
     )
     remote_rate_mb: float = _setting(
-        0.0, "MiB a second at which remote copies are sent at most; 0 = no limit", low=0.0, group="remote"
+        0.0, "MiB a second at which remote copies are sent at most; 0 = no limit", low=0.0, group="copies"
     )
     remote_days: float = _setting(
-        7.0, "days that a snapshot not yet copied to `remote` is kept from being pruned", low=0.0, group="remote"
+        7.0, "days that a snapshot not yet copied to `remote` is kept from being pruned", low=0.0, group="copies"
     )
     remote_patience: float = _setting(
-        3600.0, "seconds that remote copies may fail before that is a finding", low=0.0, group="remote"
+        3600.0, "seconds that remote copies may fail before that is a finding", low=0.0, group="copies"
     )
 
     phases: tuple[Phase, ...] = field(default=(), metadata={"why": "[[phase]] tables: thresholds by step", "group": "phase"})

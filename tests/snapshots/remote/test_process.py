@@ -18,6 +18,9 @@ from tests.snapshots.remote import rig
 from tests.snapshots.remote.rig import content, job, require_whole_or_unseen, send, snapshot_in, until
 
 
+pytestmark = pytest.mark.timeout(500)
+
+
 def copies(out: Path, url: str, **settings: object) -> RemoteCopies:
     return RemoteCopies(out, "llama 7b", [], Settings(remote=url, **settings))  # type: ignore[arg-type]
 
@@ -48,7 +51,7 @@ def killed_at_random(out: Path, url: str, here: Path, rng: random.Random) -> boo
     return require_whole_or_unseen(url, f"llama 7b/{here.name}", here)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1500)
 @pytest.mark.parametrize(
     ("kind", "trials"),
     [("file", 20), pytest.param("file", 150, marks=pytest.mark.slow), pytest.param("s3", 30, marks=pytest.mark.slow)],
@@ -115,7 +118,6 @@ def test_a_remote_that_is_down_is_told_once_alarms_when_it_lasts_and_is_caught_u
 
 
 @pytest.mark.skipif(bool(rig.MISSING), reason=rig.SKIPPED)
-@pytest.mark.timeout(180)
 def test_a_server_that_dies_and_comes_back_empty_is_caught_up_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(process, "PAUSES", (0.05,))
     here = snapshot_in(tmp_path, size=3_000_000)
