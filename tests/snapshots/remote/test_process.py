@@ -17,7 +17,6 @@ from smart_monitor.snapshots.remote.process import RemoteCopies, Sender
 from tests.snapshots.remote import rig
 from tests.snapshots.remote.rig import content, job, require_whole_or_unseen, send, snapshot_in, until
 
-
 pytestmark = pytest.mark.timeout(500)
 
 
