@@ -37,6 +37,10 @@ RETENTION: dict[str, dict[str, float]] = {
 _ROWS = {"preset": PRESETS, "keep": RETENTION}
 
 
+STRATEGIES = ("ratio", "mad", "step")
+"""Ways to tell a spike; those of the gradient norm have no ratio but their own two limits, which always apply."""
+
+
 def _setting(default: Any, why: str, *, low: float = -math.inf, high: float = math.inf, group: str, guarded: bool = False) -> Any:
     """`guarded`: it sends data elsewhere or starts things, so a file that others can write has no say in it."""
     found = {"why": why, "low": low, "high": high, "group": group, "guarded": guarded}
@@ -81,6 +85,24 @@ class Settings:
     )
     noise_guard: bool = _setting(
         True, "a move counts only if it also stands out from the run's own noise; false gives the literal rules", group="judging"
+    )
+    spike_strategies: tuple[str, ...] = _setting(
+        ("ratio",),
+        "ways to tell a spike of loss or gradient norm: ratio, mad, step; the noise guard decides",
+        group="judging",
+    )
+    mad_factor: float = _setting(
+        2.0, "mad: a spike is this many x 1.4826 median absolute deviations above the median", low=0.0, group="judging"
+    )
+    mad_window: int = _setting(50, "mad: values that median and deviation are taken of", low=5, high=1000, group="judging")
+    step_change: float = _setting(
+        0.5, "step: a spike is this far above the value before it (0.5 = 50 %)", low=0.0, group="judging"
+    )
+    fixed_loss_threshold: float = _setting(
+        0.0, "a loss above this is a spike, in place of mad; 0 = no fixed limit", low=0.0, group="judging"
+    )
+    fixed_grad_norm_threshold: float = _setting(
+        0.0, "a gradient norm above this explodes, in place of mad; 0 = no fixed limit", low=0.0, group="judging"
     )
     best_improvement: float = _setting(
         0.02, "a best model is better than the last announced one by more than this share", low=0.0, high=1.0, group="judging"
@@ -242,6 +264,8 @@ def _checked(key: str, value: Any, where: str) -> Any:
             raise ConfigError(f"{where}: {key} must be a list of names, not {value!r}")
         if key == "keep_days_for":
             _check_days(parts, where)
+        if key == "spike_strategies":
+            _check_strategies(parts, where)
         return tuple(parts)
     if want is bool:
         return _boolean(key, value, where)
@@ -258,6 +282,12 @@ def _checked(key: str, value: Any, where: str) -> Any:
         bounds = f"at least {meta['low']:g}" if meta["high"] == math.inf else f"between {meta['low']:g} and {meta['high']:g}"
         raise ConfigError(f"{where}: {key} must be {bounds}, not {value!r}")
     return number
+
+
+def _check_strategies(names: Sequence[str], where: str) -> None:
+    for name in names:
+        if name not in STRATEGIES:
+            raise ConfigError(f"{where}: spike_strategies are {', '.join(STRATEGIES)}, not {name!r}")
 
 
 def _check_days(pairs: Sequence[str], where: str) -> None:

@@ -1,4 +1,5 @@
 from smart_monitor.rules import Moment, Rule, Verdict, percent
+from smart_monitor.rules._strategies import Crossing, asked_for, crossing
 
 ABSOLUTE = 10.0
 ABSOLUTE_TIMES = 4.0
@@ -17,7 +18,8 @@ class GradientExplosion(Rule):
     Formula: norm > 8 x its level (median of the last 21 admitted values), or > 10 and > 4 x its level; and
     it must stand out from the noise. A bare limit of 10 (the usual clipping advice, Pascanu et al. 2013)
     cries wolf in runs whose norm is always 30 and is blind in those whose norm is 0.1. Above a level below
-    1e-6 only the limit of 10 is left.
+    1e-6 only the limit of 10 is left. `spike_strategies` with "mad" or "step", and `fixed_grad_norm_threshold`, add
+    to it what they add to loss_spike.
 
     Judges from: 3 earlier values.
 
@@ -31,19 +33,24 @@ class GradientExplosion(Rule):
     sets_aside = True
 
     def judge(self, moment: Moment, metric: str) -> Verdict | None:
-        norm, base = moment.values[metric], moment.baselines[metric]
+        norm, base, settings = moment.values[metric], moment.baselines[metric], moment.settings
+        found: Crossing | None = None
+        if asked_for(settings, settings.fixed_grad_norm_threshold) and norm - norm == 0:
+            found = crossing(self, norm, base, settings, settings.fixed_grad_norm_threshold)
         level = base.level
         # What is not finite is the business of `nan`.
-        if not norm > ABSOLUTE_TIMES * level or norm - norm != 0 or base.admitted < 3:
+        if (found is None and not norm > ABSOLUTE_TIMES * level) or norm - norm != 0 or base.admitted < 3:
             return None
         high = max(ABSOLUTE, ABSOLUTE_TIMES * level)
         limit = min(RELATIVE_TIMES * level, high) if level > LEAST_LEVEL else high
-        if not norm > limit or not (base.stands_out(norm) or level <= 0):
+        if norm > limit:
+            found = Crossing("relative" if limit < high else "absolute", limit, level, "")
+        if found is None or not (base.stands_out(norm) or level <= 0):
             return None
         above = f"is {percent(norm / level)} times its level ({level:.4g})" if level > 0 else "after norms of zero"
         return Verdict(
             message=f"gradient norm {norm:.4g} at {moment.where} {above}",
             advice="Clip gradients, lower the learning rate, and look at the data of this step.",
-            metric=metric, value=norm, baseline=level, threshold=limit, score=base.score(norm), number=f"{norm:.3g}",
-            strategy="relative" if limit < high else "absolute",
+            metric=metric, value=norm, baseline=found.baseline, threshold=found.limit, score=base.score(norm),
+            number=f"{norm:.3g}", strategy=found.strategy,
         )  # fmt: skip

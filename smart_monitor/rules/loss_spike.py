@@ -1,4 +1,7 @@
+from smart_monitor.config import Settings
 from smart_monitor.rules import Moment, Rule, Verdict, percent
+from smart_monitor.rules._strategies import Crossing, asked_for, crossing
+from smart_monitor.stats.baseline import Baseline
 
 NEVER_WAITS = 10.0
 
@@ -14,7 +17,9 @@ class LossSpike(Rule):
     Formula: loss > (1 + `loss_spike_threshold`) x mean of the last `loss_window`/2 admitted values
     (0.3 and 5 by default), and, with the noise guard, at least 7 noises above the median of the last
     21 (14 where losses take both signs, and then the ratio is not asked). Percent is against that mean.
-    The guard's noise: upper root mean square and median absolute deviation of the relative residuals.
+    Other strategies, off by default: `spike_strategies = ["ratio", "mad", "step"]` also takes a loss above
+    the median + `mad_factor` x 1.4826 x MAD of the last `mad_window` values (2 and 50), or 50 %
+    (`step_change`) above the one before; `fixed_loss_threshold` a loss above that. The guard decides on all.
 
     Judges from: 3 earlier values; ten times the level never waits.
 
@@ -29,31 +34,38 @@ class LossSpike(Rule):
     sets_aside = True
 
     def judge(self, moment: Moment, metric: str) -> Verdict | None:
-        loss = moment.values[metric]
-        base = moment.baselines[metric]
+        loss, base, settings = moment.values[metric], moment.baselines[metric], moment.settings
         if not base.admitted or loss - loss != 0:  # what is not finite is the business of `nan`
             return None
-        mean, threshold = base.mean, moment.settings.loss_spike_threshold
-        limit = mean * (1 + threshold)
-        if mean > 0 and not base.negative:
-            if not loss > limit:
-                return None
-            if base.admitted < 3 and not (base.admitted == 2 and loss >= NEVER_WAITS * mean):
-                return None
-            if not base.stands_out(loss):
-                return None
-            number, strategy = f"{percent((loss / mean - 1) * 100)}pct", "ratio"
-            above = f"{percent((loss / mean - 1) * 100)} % above the mean of its last {len(base.short)} values ({mean:.4g})"
-        else:
-            score = base.score(loss)
-            if base.admitted < 3 or not score >= 2 * base.times or not base.stands_out(loss):
-                return None
-            number, strategy, limit = f"z{percent(score)}", "noise", base.level + 2 * base.times * base.unit * base.noise
-            above = f"far above its level {base.level:.4g}"
+        found = _above_mean(loss, base, settings)
+        if asked_for(settings, settings.fixed_loss_threshold):
+            other = crossing(self, loss, base, settings, settings.fixed_loss_threshold)
+            found = (found if "ratio" in settings.spike_strategies else None) or other
+        if found is None or not base.stands_out(loss):
+            return None
         score = base.score(loss)
+        if found.baseline > 0 and found.strategy != "noise":
+            pct = percent((loss / found.baseline - 1) * 100)
+            number, above = f"{pct}pct", f"{pct} % {found.words} ({found.baseline:.4g})"
+        else:
+            number, above = f"z{percent(score)}", f"far {found.words} ({found.baseline:.4g})"
         sure = f"{score:.1f} times the run's own noise" if base.mature else "a young run: its noise is not known yet"
         return Verdict(
             message=f"loss {loss:.4g} at {moment.where} is {above}; {sure}",
             advice="Check the learning rate and this step's data; if the loss stays up, resume from a checkpoint before it.",
-            metric=metric, value=loss, baseline=mean, threshold=limit, score=score, number=number, strategy=strategy,
+            metric=metric, value=loss, baseline=found.baseline, threshold=found.limit, score=score, number=number,
+            strategy=found.strategy,
         )  # fmt: skip
+
+
+def _above_mean(loss: float, base: Baseline, settings: Settings) -> Crossing | None:
+    """The ratio to the mean; where losses take both signs and ratios mean nothing, the distance in noises."""
+    mean = base.mean
+    if mean > 0 and not base.negative:
+        limit = mean * (1 + settings.loss_spike_threshold)
+        if not loss > limit or (base.admitted < 3 and not (base.admitted == 2 and loss >= NEVER_WAITS * mean)):
+            return None
+        return Crossing("ratio", limit, mean, f"above the mean of its last {len(base.short)} values")
+    if base.admitted < 3 or not base.score(loss) >= 2 * base.times:
+        return None
+    return Crossing("noise", base.level + 2 * base.times * base.unit * base.noise, mean, "above its level")
