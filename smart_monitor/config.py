@@ -104,6 +104,18 @@ class Settings:
     fixed_grad_norm_threshold: float = _setting(
         0.0, "a gradient norm above this explodes, in place of mad; 0 = no fixed limit", low=0.0, group="judging"
     )
+    gradient_explosion_threshold: float = _setting(
+        10.0, "a gradient norm above this explodes, if it is also far above the run's own level", low=0.0, group="judging"
+    )
+    gradient_vanishing_threshold: float = _setting(
+        1e-6, "a gradient norm below this vanishes, if it is also far below the run's own level", low=0.0, group="judging"
+    )
+    learning_rate_min: float = _setting(1e-8, "a learning rate below this trains nothing", low=0.0, group="judging")
+    learning_rate_max: float = _setting(1.0, "a learning rate above this destroys what it trains", low=0.0, group="judging")
+    learning_rate_change: float = _setting(
+        0.3, "a learning rate that changes by more than this share (0.3 = 30 %) jumps, unless a schedule explains it", low=0.0,
+        group="judging",
+    )  # fmt: skip
     best_improvement: float = _setting(
         0.02, "a best model is better than the last announced one by more than this share", low=0.0, high=1.0, group="judging"
     )

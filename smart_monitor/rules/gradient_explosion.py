@@ -1,7 +1,6 @@
 from smart_monitor.rules import Moment, Rule, Verdict, percent
 from smart_monitor.rules._strategies import Crossing, asked_for, crossing
 
-ABSOLUTE = 10.0
 ABSOLUTE_TIMES = 4.0
 RELATIVE_TIMES = 8.0
 LEAST_LEVEL = 1e-6
@@ -15,7 +14,8 @@ class GradientExplosion(Rule):
 
     Why it matters: one exploded step can undo hours of training before the loss shows it.
 
-    Formula: norm > 8 x its level (median of the last 21 admitted values), or > 10 and > 4 x its level; and
+    Formula: norm > 8 x its level (median of the last 21 admitted values), or > 10
+    (`gradient_explosion_threshold`) and > 4 x its level; and
     it must stand out from the noise. A bare limit of 10 (the usual clipping advice, Pascanu et al. 2013)
     cries wolf in runs whose norm is always 30 and is blind in those whose norm is 0.1. Above a level below
     1e-6 only the limit of 10 is left. `spike_strategies` with "mad" or "step", and `fixed_grad_norm_threshold`, add
@@ -41,7 +41,7 @@ class GradientExplosion(Rule):
         # What is not finite is the business of `nan`.
         if (found is None and not norm > ABSOLUTE_TIMES * level) or norm - norm != 0 or base.admitted < 3:
             return None
-        high = max(ABSOLUTE, ABSOLUTE_TIMES * level)
+        high = max(settings.gradient_explosion_threshold, ABSOLUTE_TIMES * level)
         limit = min(RELATIVE_TIMES * level, high) if level > LEAST_LEVEL else high
         if norm > limit:
             found = Crossing("relative" if limit < high else "absolute", limit, level, "")

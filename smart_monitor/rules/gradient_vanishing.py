@@ -1,6 +1,5 @@
 from smart_monitor.rules import Moment, Rule, Verdict
 
-SMALL = 1e-6
 SHARE = 0.01
 RECORDS = 3
 
@@ -13,8 +12,8 @@ class GradientVanishing(Rule):
     Why it matters: the loss stands still and nobody sees why: saturated units, a loss scale that
     underflows, a detached graph.
 
-    Formula: 0 < norm < 1e-6 and below 1 % of the level it had when that began, for 3 records in a row. A
-    norm of exactly zero is another fault, which `update_frozen` tells.
+    Formula: 0 < norm < 1e-6 (`gradient_vanishing_threshold`) and below 1 % of the level it had when that
+    began, for 3 records in a row. A norm of exactly zero is another fault, which `update_frozen` tells.
 
     Judges from: 3 earlier values.
 
@@ -28,7 +27,8 @@ class GradientVanishing(Rule):
 
     def judge(self, moment: Moment, metric: str) -> Verdict | None:
         norm, memory = moment.values[metric], self.memory
-        if not 0 < norm < SMALL:
+        small = moment.settings.gradient_vanishing_threshold
+        if not 0 < norm < small:
             if memory:
                 memory.clear()
             return None
@@ -45,5 +45,5 @@ class GradientVanishing(Rule):
             message=f"gradient norm {norm:.3g} at {moment.where}: vanishing for {RECORDS} records, its level was "
             f"{memory['level']:.3g}",
             advice="Look at activations, initialisation, the loss scale, and whether the graph is detached.",
-            metric=metric, value=norm, baseline=memory["level"], threshold=SMALL, number=f"{norm:.3g}", strategy="absolute",
+            metric=metric, value=norm, baseline=memory["level"], threshold=small, number=f"{norm:.3g}", strategy="absolute",
         )  # fmt: skip

@@ -1,6 +1,5 @@
 from smart_monitor.rules import Moment, Rule, Verdict, percent
 
-CHANGE = 0.3
 SETTLED = 5
 
 
@@ -12,10 +11,11 @@ class LearningRateChange(Rule):
     Why it matters: a wrong resume, a second parameter group or a hand-made change shows here first, and in
     the loss later.
 
-    Formula: a change by more than 30 % against the value before, that neither a constant step nor a constant
-    factor explains (a line or a ratio through the last two different values: warm-up, cosine, polynomial and
-    exponential schedules are smooth). Upwards beyond the highest rate of the attempt: a warning. Down (a
-    milestone), or up to less than the run had: information. Back to its highest is a warm restart: nothing.
+    Formula: a change by more than 30 % (`learning_rate_change`) against the value before, that neither a
+    constant step nor a constant factor explains (a line or a ratio through the last two different values:
+    warm-up, cosine, polynomial and exponential schedules are smooth). Upwards beyond the highest rate of the
+    attempt: a warning. Down (a milestone), or up to less than the run had: information. Back to its highest
+    is a warm restart: nothing.
 
     Judges from: 5 values.
 
@@ -36,7 +36,7 @@ class LearningRateChange(Rule):
         before, verdict = memory["last"], None
         if memory["seen"] < SETTLED:
             memory["seen"] += 1
-        elif abs(rate - before) > CHANGE * before and before > 0:
+        elif abs(rate - before) > moment.settings.learning_rate_change * before and before > 0:
             verdict = self._jump(moment, metric, before)
         if rate != before:
             # A jump is no schedule: the next one is not explained by it.
@@ -47,16 +47,17 @@ class LearningRateChange(Rule):
 
     def _jump(self, moment: Moment, metric: str, before: float) -> Verdict | None:
         rate, older, top = moment.values[metric], self.memory["older"], self.memory["top"]
+        change = moment.settings.learning_rate_change
         line = before + (before - older)
         factor = before * (before / older) if older > 0 else line
         # A warm restart comes back to the top, give or take what the schedule makes of it between two rows.
-        restart = rate > before and abs(rate - top) <= CHANGE * top
-        if restart or min(abs(rate - line), abs(rate - factor)) <= CHANGE * before:
+        restart = rate > before and abs(rate - top) <= change * top
+        if restart or min(abs(rate - line), abs(rate - factor)) <= change * before:
             return None
-        change, up = percent(100 * (rate / before - 1)), rate > (1 + CHANGE) * top
+        shown, up = percent(100 * (rate / before - 1)), rate > (1 + change) * top
         return Verdict(
-            message=f"learning rate went from {before:.3g} to {rate:.3g} at {moment.where} ({change} %)",
+            message=f"learning rate went from {before:.3g} to {rate:.3g} at {moment.where} ({shown} %)",
             advice="If you did not mean it, check the state of the scheduler, above all after a resume.",
-            metric=metric, value=rate, baseline=before, threshold=(1 + CHANGE) * (top if up else before), number=f"{change}pct",
+            metric=metric, value=rate, baseline=before, threshold=(1 + change) * (top if up else before), number=f"{shown}pct",
             strategy="jump" if up else "milestone", severity=None if up else "info",
         )  # fmt: skip

@@ -1,6 +1,5 @@
 from smart_monitor.rules import Moment, Rule, Verdict
 
-HIGH, LOW = 1.0, 1e-8
 RECORDS = 20
 NEARLY_DONE = 0.9
 
@@ -12,7 +11,8 @@ class LearningRateRange(Rule):
 
     Why it matters: a schedule with a slip in its units trains nothing, or destroys everything.
 
-    Formula: rate > 1.0 or < 0 at once; or 0 < rate < 1e-8 for 20 records in a row before 90 % of the run,
+    Formula: rate > 1.0 (`learning_rate_max`) or < 0 at once; or 0 < rate < 1e-8 (`learning_rate_min`)
+    for 20 records in a row before 90 % of the run,
     where the run says how long it is (schedules end near zero on purpose).
 
     Judges from: the first value.
@@ -27,18 +27,19 @@ class LearningRateRange(Rule):
 
     def judge(self, moment: Moment, metric: str) -> Verdict | None:
         rate, memory = moment.values[metric], self.memory
-        if LOW <= rate <= HIGH or rate == 0.0 or rate - rate != 0:
+        low, high = moment.settings.learning_rate_min, moment.settings.learning_rate_max
+        if low <= rate <= high or rate == 0.0 or rate - rate != 0:
             if memory:
                 memory.clear()
             return None
-        limit = HIGH if rate > HIGH else 0.0
-        if 0 < rate < LOW:
-            limit, total, step = LOW, moment.record.total, moment.step
+        limit = high if rate > high else 0.0
+        if 0 < rate < low:
+            limit, total, step = low, moment.record.total, moment.step
             memory["low"] = min(RECORDS, memory.get("low", 0) + 1)
             if memory["low"] < RECORDS or total is None or step is None or step >= NEARLY_DONE * total:
                 return None
         return Verdict(
-            message=f"learning rate {rate:.3g} at {moment.where} is outside {LOW:g} to {HIGH:g}",
+            message=f"learning rate {rate:.3g} at {moment.where} is outside {low:g} to {high:g}",
             advice="Check the schedule: units, total steps, warm-up.",
             metric=metric, value=rate, threshold=limit, number=f"{rate:.3g}", strategy="range",
         )  # fmt: skip
