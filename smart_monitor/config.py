@@ -157,6 +157,12 @@ class Settings:
         2.0, "how many checkpoints of the largest size must still fit after a copy", low=0.0, group="keeping"
     )
     copy_rate_mb: float = _setting(0.0, "MiB a second at which the worker copies at most; 0 = no limit", low=0.0, group="keeping")
+    copy_hang: float = _setting(
+        120.0,
+        "seconds without progress after which the copying process is ended and the copy tried again",
+        low=1.0,
+        group="keeping",
+    )
     checkpoint_wait: float = _setting(
         30.0, "seconds to wait for a checkpoint that is still being written when no complete one exists", low=0.0, group="keeping"
     )

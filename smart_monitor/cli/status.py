@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from smart_monitor.cli._options import as_json, base_dir, out_dir
+from smart_monitor.cli._options import as_json, base_dir, out_dir, size
 
 STALE = 3.0
 """Poll intervals (and 5 s) after which vitals are too old to speak for a live monitor."""
@@ -81,8 +81,11 @@ def describe(pid: int | None, known: dict[str, Any] | None, out: str) -> list[st
     ]
     if known.get("findings"):
         lines.append("  findings   " + ", ".join(f"{k} {n}" for k, n in known["findings"].items()))
-    lines += [f"  copying    {name}" for name in known["promised"]]
     lines += _remote(known.get("remote"))
+    copy = known.get("copy")
+    if copy:
+        lines.append(f"  {'hung' if copy['hung'] else copy['phase']:<9}  {progress(copy, time.time())}")
+    lines += [f"  promised   {name}" for name in known["promised"] if not copy or name != copy["name"]]
     if known["trouble"]:
         lines.append(f"  trouble    {known['trouble']}")
     lines.append(f"  output     {out}")
@@ -106,8 +109,16 @@ def _remote(known: dict[str, Any] | None) -> list[str]:
     return lines + [f"  not copied {name}: {why}" for name, why in known["refused"].items()]
 
 
+def progress(copy: dict[str, Any], now: float) -> str:
+    """How far a copy is, for a person."""
+    if copy["hung"]:
+        return f"{copy['name']}: the copying process (pid {copy['pid']}) does not move and can't be ended; the disk may hang"
+    far = f": {size(copy['bytes'])} of {size(copy['total'])}, {size(copy['rate'])}/s" if copy["total"] else ""
+    return f"{copy['name']}{far}, begun {_ago(now - copy['since'])}"
+
+
 def _ago(seconds: float) -> str:
-    for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit} ago"
+    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit} ago"
     return f"{seconds:.0f} seconds ago" if seconds >= 2 else "just now"

@@ -33,6 +33,8 @@ SAVE_AT_MOST = 1.0
 """Seconds between two saves for findings: in a storm of them the journal alone is enough."""
 FRESH = 15.0
 """Seconds after which the vitals are written anew, however long the poll interval."""
+FRESH_COPYING = 2.0
+"""The same while a snapshot is being copied: somebody may be looking on."""
 MAX_ODDITIES = 100
 
 
@@ -259,7 +261,8 @@ class Run:
             self.log.say(level, text)
         if why := self.remote.alarm(mono):
             self._settle(self._fold(self._outcome("unsent", why), None))
-        if self.outlook.check(mono) or mono - self._vital >= FRESH:
+        fresh = FRESH_COPYING if self.keeper.store.progress else FRESH
+        if self.outlook.check(mono) or mono - self._vital >= fresh:
             self.refresh_vitals()
 
     # -- what goes out ----------------------------------------------------------------------------

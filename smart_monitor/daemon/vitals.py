@@ -23,7 +23,8 @@ def vitals(run: Run, *, stopped: bool = False) -> dict[str, Any]:
         "schema": SCHEMA, "pid": os.getpid(), "time": time.time(), "run": run.name, "base": str(run.place.base),
         "out": str(run.place.out), "sight": {"ok": sight.ok, "why": sight.why, "path": sight.path},
         "trainer": run.word, "records": run.journal.records, "last_seen": run.last_seen, "unseen_steps": run.unseen,
-        "copying": store.busy, "remote": run.remote.vitals(time.monotonic()), "promised": [i.name for i in store.open],
+        "copying": store.busy, "copy": store.progress, "promised": [i.name for i in store.open],
+        "remote": run.remote.vitals(time.monotonic()),
         "watchdog": "off" if run.wake is None else run.wake.trouble or "on", "trouble": run.complaint, "stopped": stopped,
         "poll_interval": run.settings.poll_interval,
     } | (_judged(judge) if judge is not None else {})  # fmt: skip

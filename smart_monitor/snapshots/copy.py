@@ -56,11 +56,13 @@ class Pace:
         self._due = time.monotonic()
 
     def spent(self, amount: int) -> None:
-        """Tell that `amount` bytes went by; sleeps as long as the rate asks."""
+        """Tell that `amount` bytes went by; sleeps as long as the rate asks, and says every second that it lives."""
         self._alive(amount)
         if self._rate > 0:
             self._due = max(self._due, time.monotonic() - 1.0) + amount / self._rate
-            time.sleep(max(0.0, self._due - time.monotonic()))
+            while (pause := self._due - time.monotonic()) > 0:
+                time.sleep(min(pause, 1.0))
+                self._alive(0)
 
 
 def open_source(root: str, root_fd: int, source: Source) -> int:

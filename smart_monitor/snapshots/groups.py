@@ -38,13 +38,13 @@ class Taking:
     def __init__(self, partial: Partial, copier: Copier, stock: Stock) -> None:
         self._partial, self._copier, self._stock = partial, copier, stock
 
-    def take(self, groups: list[dict[str, Any]], require_space: Callable[[int], None]) -> None:
-        """Take all; `require_space` is told the bytes that are to be written before the first is.
+    def take(self, groups: list[dict[str, Any]], ready: Callable[[int], None]) -> None:
+        """Take all; `ready` is told the bytes that are to be written before the first is.
 
         Raises Changed if a source is not, or no longer, what was seen complete, and OSError.
         """
         rest = [one for one in self._open(groups) if not self._take_one(one, self._share)]
-        require_space(sum(one.source.bytes for one in rest))
+        ready(sum(one.source.bytes for one in rest))
         for one in rest:
             self._take_one(one, self._copy)
         for group in groups:

@@ -39,13 +39,32 @@ class Worker:
         self._fd = self._process.stdout.fileno()
         os.set_blocking(self._fd, False)
         self._text = self._noise = b""
-        self.bytes = 0
-        """Bytes read so far, copying and verifying, as last told."""
+        self.began = time.time()
+        self.phase = ""
+        """comparing (with what stands in snapshots already), copying or verifying."""
+        self.bytes = self.total = 0
+        """Bytes of the phase that went by, and all of them, as last told."""
+        self.hung = False
+        """It was killed because it did not move any more. One that waits for a dead disk ends only when the disk answers."""
+        self._heard = self._phase_began = time.monotonic()
         self._result: dict[str, Any] | None = None
 
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    @property
+    def rate(self) -> float:
+        """Bytes a second since the phase began; a second is its least."""
+        return self.bytes / max(1.0, self._heard - self._phase_began)
+
+    def give_up(self, patience: float) -> bool:
+        """Kill it if it has not said a word for `patience` seconds; True only when that is done."""
+        if self.hung or time.monotonic() - self._heard < patience:
+            return False
+        self.hung = True
+        self._process.kill()
+        return True
 
     def poll(self) -> dict[str, Any] | None:
         """Read what it said; its result once it has ended, else None. One that died gets the result `died`."""
@@ -58,6 +77,8 @@ class Worker:
         code = self._process.returncode
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
         said = " ".join((self._noise + b" " + self._text).decode("utf-8", "replace").split())[-300:]
+        if self.hung and self._result is None:
+            return {"result": "hung", "why": "the copying process did not move any more and was ended"}
         return self._result or {"result": "died", "why": f"the copying process died ({how}){': ' if said else ''}{said}"}
 
     def wait(self, seconds: float) -> dict[str, Any] | None:
@@ -90,8 +111,12 @@ class Worker:
     def _line(self, line: bytes) -> None:
         try:
             message = json.loads(line)
-            self.bytes = int(message.get("progress", self.bytes))
-        except (ValueError, AttributeError):
+            self._heard = time.monotonic()
+            if "progress" in message:
+                if message["phase"] != self.phase:
+                    self.phase, self._phase_began = message["phase"], self._heard
+                self.bytes, self.total = message["progress"], message["total"]
+        except (ValueError, TypeError, KeyError):
             self._noise = (self._noise + b" " + line)[-4000:]  # a traceback: kept for the reason of death
             return
         if "result" in message:

@@ -78,6 +78,17 @@ class Store:
         """The promises not yet kept, the oldest first."""
         return tuple(self._open.values())
 
+    @property
+    def progress(self) -> dict[str, Any] | None:
+        """The copy under way, as plain JSON: name, phase, bytes of total in that phase, bytes a second, since (unix seconds)."""
+        worker, intent = self._worker, self._current
+        if worker is None or intent is None:
+            return None
+        return {
+            "name": intent.name, "phase": worker.phase or "starting", "bytes": worker.bytes, "total": worker.total,
+            "rate": worker.rate, "since": worker.began, "hung": worker.hung, "pid": worker.pid,
+        }  # fmt: skip
+
     def begin(self, decision: Decision, metadata: Mapping[str, Any], status: bytes | None, now: float) -> Intent:
         """Promise a snapshot; on the disk when this returns. The same decision again gives the same intent.
 
@@ -117,8 +128,14 @@ class Store:
         self._forget_reported()
         for intent in [self._open[i] for i in self._unsaved if i in self._open]:
             self._save(intent)
-        if self._worker is not None and (result := self._worker.poll()) is not None:
-            self._settle(result, now)
+        if self._worker is not None:
+            if (result := self._worker.poll()) is not None:
+                self._settle(result, now)
+            elif self._current is not None and self._worker.give_up(self.settings.copy_hang):
+                why = (
+                    f"the copying process has not moved for {self.settings.copy_hang:.0f} s; it is ended and the copy tried again"
+                )
+                self._tell("failed", self._current, why=why, once="hung")
         if self._worker is None and not self._stopped:
             for intent in list(self._open.values()):
                 if self._is_due(intent, now) and self._start(intent, now, choose):
@@ -219,6 +236,8 @@ class Store:
             pause = ASK_AGAIN * intent.changed
             self._again(replace(intent, changed=intent.changed + 1, why=result["why"], not_before=now + pause))
         else:
+            if result["result"] == "died":
+                self._tell("failed", intent, why=f"{result['why']}; the copy is tried again", once="died")
             self._failed(intent, result, now)
 
     def _failed(self, intent: Intent, result: dict[str, Any], now: float) -> None:

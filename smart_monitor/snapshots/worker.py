@@ -48,7 +48,7 @@ class Life:
         self._parent = parent
         self._stop = False
         self._told = time.monotonic()
-        self._bytes = 0
+        self._phase, self._total, self._bytes = "", 0, 0
         signal.signal(signal.SIGTERM, self._on_stop)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the daemon as well, and the daemon decides
         # The death signal also comes when only the thread that started us ends; getppid tells the two apart.
@@ -83,13 +83,21 @@ class Life:
         """No signal interrupts what follows: the rename, or the removal of the partial."""
         self._stop = True
 
+    def begin(self, phase: str, total: int) -> None:
+        """From now on `total` bytes are to go by: comparing with what stands already, copying, or verifying."""
+        self._phase, self._total, self._bytes = phase, total, 0
+        self._tell()
+
     def passed(self, amount: int) -> None:
-        """Called for each chunk: checks for the daemon, and tells of progress once a second."""
+        """Called for each chunk, and while the rate asks for a pause: checks for the daemon, tells of progress once a second."""
         self.check()
         self._bytes += amount
         if time.monotonic() - self._told >= 1.0:
-            self._told = time.monotonic()
-            say({"progress": self._bytes})
+            self._tell()
+
+    def _tell(self) -> None:
+        self._told = time.monotonic()
+        say({"progress": min(self._bytes, self._total), "total": self._total, "phase": self._phase})
 
 
 def say(message: dict[str, Any]) -> None:
@@ -130,7 +138,14 @@ def perform(job: dict[str, Any], life: Life) -> dict[str, Any]:
         keep_status(partial, job["status"])
         with Copier(Pace(job["rate"], life.passed)) as copier:
             stock = Stock(snapshots, job["folder"], partial)
-            Taking(partial, copier, stock).take(job["groups"], lambda need: require_space(snapshots, job["reserve"], need))
+            life.begin("comparing", sum(file[2] for group in job["groups"] for file in group["files"]))
+
+            def ready(need: int) -> None:
+                require_space(snapshots, job["reserve"], need)
+                life.begin("copying", need)
+
+            Taking(partial, copier, stock).take(job["groups"], ready)
+            life.begin("verifying", sum(file["bytes"] for file in partial.files if file["how"] != "shared"))
             partial.verify(copier.digest)
         name = publish(
             partial, temporary, job["name"], job["document"], snapshots=snapshots, folder=job["folder"], point=life.seal
