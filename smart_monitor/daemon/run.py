@@ -16,7 +16,7 @@ from smart_monitor.daemon.log import Log
 from smart_monitor.daemon.outlook import Outlook
 from smart_monitor.daemon.place import Place
 from smart_monitor.daemon.telling import NOT_NEWER, Teller
-from smart_monitor.daemon.vitals import vitals, write_vitals
+from smart_monitor.daemon.vitals import fresh_for, vitals, write_vitals
 from smart_monitor.daemon.wake import Wake
 from smart_monitor.engine import Engine
 from smart_monitor.journal import Journal
@@ -31,10 +31,6 @@ from smart_monitor.sources.status_json import StatusFile
 SAVE_EVERY = 30.0
 SAVE_AT_MOST = 1.0
 """Seconds between two saves for findings: in a storm of them the journal alone is enough."""
-FRESH = 15.0
-"""Seconds after which the vitals are written anew, however long the poll interval."""
-FRESH_COPYING = 2.0
-"""The same while a snapshot is being copied: somebody may be looking on."""
 MAX_ODDITIES = 100
 
 
@@ -261,8 +257,7 @@ class Run:
             self.log.say(level, text)
         if why := self.remote.alarm(mono):
             self._settle(self._fold(self._outcome("unsent", why), None))
-        fresh = FRESH_COPYING if self.keeper.store.progress else FRESH
-        if self.outlook.check(mono) or mono - self._vital >= fresh:
+        if self.outlook.check(mono) or mono - self._vital >= fresh_for(self):
             self.refresh_vitals()
 
     # -- what goes out ----------------------------------------------------------------------------

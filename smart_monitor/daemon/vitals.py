@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from smart_monitor.judge import Judge
 
 
+FRESH, FRESH_COPYING = 15.0, 2.0
+"""Of a copy under way somebody may want to see how far it is."""
+
+
 def vitals(run: Run, *, stopped: bool = False) -> dict[str, Any]:
     """How a run and its monitor are, as plain JSON; `stopped`: its last word before a proper end."""
     judge, sight, store = run.engine.judge(), run.outlook.sight, run.keeper.store
@@ -28,6 +32,11 @@ def vitals(run: Run, *, stopped: bool = False) -> dict[str, Any]:
         "watchdog": "off" if run.wake is None else run.wake.trouble or "on", "trouble": run.complaint, "stopped": stopped,
         "poll_interval": run.settings.poll_interval,
     } | (_judged(judge) if judge is not None else {})  # fmt: skip
+
+
+def fresh_for(run: Run) -> float:
+    """Seconds after which the vitals are written anew, however long the poll interval."""
+    return FRESH_COPYING if run.keeper.store.progress else FRESH
 
 
 def _judged(judge: Judge) -> dict[str, Any]:
