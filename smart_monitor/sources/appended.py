@@ -66,9 +66,12 @@ class Place:
         if len(self.oddities) < _MAX_ODDITIES:
             self.oddities.append(sentence)
 
-    def begun(self, fd: int, *, named: bool = True) -> dict[str, str]:
-        """The ids of the file's records; to be asked once the first line has been read, by which it is `named`."""
-        self.head = self.head or first_line(fd)
+    def begun(self, fd: int, *, named: bool = True, settled: int = 0) -> dict[str, str]:
+        """The ids of the file's records. To be asked once the first line, or the first `settled` bytes, have been read.
+
+        By these the file is `named`.
+        """
+        self.head = self.head or (probe(fd, 0, min(PROBE, settled)) if settled else first_line(fd))
         if named:
             self.first = self.first or str(self.head[1])
         return {"file": f"{self.first}.{self.turn}"}
@@ -269,9 +272,9 @@ def same(fd: int, cursor: Cursor) -> bool:
     A file that became shorter does not: fewer bytes are there to be read.
     """
     offset, head, tail = cursor["offset"], cursor.get("head"), cursor.get("tail")
-    if not head or not tail:
+    if not tail:
         return False
-    return bool(probe(fd, 0, head[0]) == head and probe(fd, offset - tail[0], tail[0]) == tail)
+    return bool((not head or probe(fd, 0, head[0]) == head) and probe(fd, offset - tail[0], tail[0]) == tail)
 
 
 def rotated(path: str, cursor: Cursor) -> int | None:

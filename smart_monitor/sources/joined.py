@@ -183,11 +183,13 @@ class JoinedFiles:
                 file.fill()
             horizon = min((max(i.time for i in file.ahead) for file in opened if file.more), default=float("inf"))
             ready = [
-                (time, at, n, item) for at, file in enumerate(opened) for n, (time, item) in enumerate(_up_to(file, horizon))
+                (time, 0 if self.apart else item.step, at, n, item)
+                for at, file in enumerate(opened)
+                for n, (time, item) in enumerate(_up_to(file, horizon))
             ]
             if not ready:
                 break
-            for time, at, _, item in sorted(ready, key=_by_time):
+            for time, _, at, _, item in sorted(ready, key=_by_time):
                 file = opened[at]
                 file.place.offset, file.place.inner = item.end, item.inner
                 del file.ahead[:1]
@@ -244,7 +246,7 @@ def _up_to(file: _Open, horizon: float) -> list[tuple[float, Item]]:
     return found
 
 
-_by_time = itemgetter(0, 1, 2)
+_by_time = itemgetter(0, 1, 2, 3)
 
 
 def _unread(cursor: Cursor) -> Cursor:

@@ -6,6 +6,7 @@ import copy
 import importlib
 import json
 import pkgutil
+import sqlite3
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 
 import smart_monitor.sources
 from smart_monitor.sources import Cursor, Options, Pass, Source, formats
+from tests.sources import stores, wandb_log
 from tests.sources.cutting import ignored
 from tests.sources.events import BEGINNING, event, record
 
@@ -44,9 +46,10 @@ def appending(
         with (base / name).open("ab") as file:
             file.write(content if file.tell() else header + content)
 
-    return Way(
-        lambda kind, base: kind(base / name, "run"), lambda base, i: write(base, row(i)), lambda b, c: write(b, hostile(c))
-    )
+    def make(kind: type[Any], base: Path) -> Source:
+        return kind(base if of_directory else base / name, "run")  # type: ignore[no-any-return]
+
+    return Way(make, lambda base, i: write(base, row(i)), lambda base, content: write(base, hostile(content)))
 
 
 def replacing(name: str, document: Callable[[Path, int], bytes]) -> Way:
@@ -76,6 +79,24 @@ def line(content: bytes) -> bytes:
     return content + b"\n"
 
 
+def stored(schema: str, add: Callable[[sqlite3.Connection, int, dict[str, float]], None]) -> Way:
+    def write(base: Path, step: int) -> None:
+        try:
+            connection = stores.opened(base / "m.db", schema)
+        except sqlite3.DatabaseError:
+            spoil(base, b"")
+            connection = stores.opened(base / "m.db", schema)
+        add(connection, step, {"loss": 1 / (step + 1)})
+        connection.close()
+
+    def spoil(base: Path, content: bytes) -> None:
+        for path in base.glob("m.db*"):
+            path.unlink()
+        (base / "m.db").write_bytes(content)
+
+    return Way(lambda kind, base: kind(base / "m.db", "run"), write, spoil)
+
+
 WAYS = {
     "StatusFile": replacing("training_status.json", lambda _, i: json_row(i)),
     "JsonLines": appending("m.jsonl", lambda i: json_row(i) + b"\n", hostile=line),
@@ -89,6 +110,14 @@ WAYS = {
         header=BEGINNING,
         of_directory=True,
     ),
+    "WandbFile": Way(
+        lambda kind, base: kind(base / "run-a.wandb", "run"),
+        lambda base, i: wandb_log.append(base / "run-a.wandb", wandb_log.history(i, {"loss": 1 / (i + 1)})),
+        lambda base, content: wandb_log.append(base / "run-a.wandb", content),
+    ),
+    "MlflowFiles": appending("metrics/loss", lambda i: f"{i}000 {1 / (i + 1)!r} {i}\n".encode(), hostile=line, of_directory=True),
+    "MlflowDatabase": stored(stores.MLFLOW, stores.mlflow),
+    "TrackioDatabase": stored(stores.TRACKIO, stores.trackio),
     "TextLog": appending("m.log", lambda i: f"step {i} | loss {1 / (i + 1)!r} ü\n".encode(), hostile=line),
 }
 
