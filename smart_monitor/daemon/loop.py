@@ -22,6 +22,7 @@ from smart_monitor.daemon.place import Place
 from smart_monitor.daemon.run import Run
 from smart_monitor.daemon.schedule import Schedule
 from smart_monitor.daemon.sd_notify import Notifier
+from smart_monitor.daemon.tidying import Tidying
 from smart_monitor.sources import Pass
 
 FINE, TROUBLE, LOCKED = 0, 1, 3
@@ -59,6 +60,7 @@ class Daemon:
         self._runs: list[Run] = []
         self._log = Log()
         self._notifier = Notifier()
+        self._tidying = Tidying()
         self._stopping = self._ready = False
         self._code = FINE
         self._ticked = time.monotonic()
@@ -78,7 +80,8 @@ class Daemon:
                 watchdog = len(self._settings) <= MANY
                 self._runs.append(Run(place, settings, Log(), judge_all=self._once, dry=self._dry, watchdog=watchdog))
             self._open_all()
-            schedule = Schedule(self._host_job, self._interval)
+            hours = min(s.prune_hours for s in self._settings.values())
+            schedule = Schedule(self._host_job, self._interval, lambda: self._queue.put(("tidy", None, None)), hours)
             stack.callback(schedule.close)
             # What is there now stays: it need not be looked through at every collection, nor copied by a fork.
             gc.collect()
@@ -96,6 +99,7 @@ class Daemon:
 
     def _close_all(self) -> None:
         self._notifier.send("STOPPING=1")
+        self._tidying.close()
         end = time.monotonic() + max(s.stop_grace for s in self._settings.values())
         for run in self._runs:
             if run.opened:
@@ -116,6 +120,7 @@ class Daemon:
         for run in self._runs:
             if run.opened:
                 self._guard(run, run.attend, now)
+        self._tidying.attend()
         self._watch_schedule(schedule)
         self._report()
         if self._once and all(not r.opened or (r.met and not r.busy and not r.sending) for r in self._runs):
@@ -128,7 +133,7 @@ class Daemon:
     def _sleep(self) -> float:
         if any(r.busy for r in self._runs):
             return WHILE_COPYING
-        if any(not r.opened or r.log.waiting or r.sending for r in self._runs):
+        if self._tidying.busy or any(not r.opened or r.log.waiting or r.sending for r in self._runs):
             return LOOK_AROUND
         return min(AT_REST, self._notifier.interval or AT_REST)
 
@@ -149,6 +154,11 @@ class Daemon:
                 if run.opened and self._still_there(run):
                     found = second.get(str(run.place.out), {})
                     self._guard(run, run.tick, dict(found))
+                    if not self._once:
+                        self._tidying.heed(run, found)
+        elif what == "tidy" and not self._once:
+            for run in self._runs:
+                self._tidying.ask(run)
 
     def _deliver(self, eye: Eye, seen: Pass) -> None:
         self._queue.put(("pass", eye, seen))

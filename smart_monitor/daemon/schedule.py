@@ -1,9 +1,10 @@
-"""Slow jobs on a thread of their own: host figures, once every poll interval."""
+"""Slow jobs on a thread of their own: host figures, once every poll interval, and the daily call for retention."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers import SchedulerNotRunningError
@@ -14,12 +15,15 @@ from apscheduler.triggers.interval import IntervalTrigger
 logging.getLogger("apscheduler").addHandler(logging.NullHandler())
 logging.getLogger("apscheduler").propagate = False
 
+SETTLE = 60.0
+"""Seconds after a start before the daily job runs for the first time: at a start there is enough to do."""
+
 
 class Schedule:
-    """Runs `job` every `seconds`. A scheduler that stops silently is noticed by who waits for its ticks."""
+    """Runs `job` every `seconds`, `daily` every `hours`. One that stops silently is noticed by who waits for its ticks."""
 
-    def __init__(self, job: Callable[[], None], seconds: float) -> None:
-        self._job = job
+    def __init__(self, job: Callable[[], None], seconds: float, daily: Callable[[], None], hours: float) -> None:
+        self._job, self._daily, self._hours = job, daily, hours
         self.hanging = False
         """Has a run of the job begun that has not ended?"""
         self._start(seconds)
@@ -51,4 +55,6 @@ class Schedule:
         )
         # A trigger and not its name: the name would be looked up among all that is installed.
         self.scheduler.add_job(self._run, IntervalTrigger(seconds=seconds, timezone="UTC"))
+        first = datetime.now(UTC) + timedelta(seconds=min(SETTLE, self._hours * 3600))
+        self.scheduler.add_job(self._daily, IntervalTrigger(hours=self._hours, start_date=first, timezone="UTC"))
         self.scheduler.start()

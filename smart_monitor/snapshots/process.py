@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
-_ROOT = str(Path(__file__).resolve().parents[2])
+ROOT = str(Path(__file__).resolve().parents[2])
 # Not `-m`: this finds the package wherever the daemon found it, and skips site-packages, which takes
 # most of an interpreter's start and may hold anything. `smart_monitor` stays visible in the process list.
 _START = "import sys; sys.path.append(sys.argv[1]); from smart_monitor.snapshots.worker import main; sys.exit(main())"
@@ -27,9 +27,9 @@ class Worker:
 
     def __init__(self, job: dict[str, Any]) -> None:
         """Start it. Raises OSError if no process can be made."""
-        with _handed_over({**job, "parent": os.getpid()}) as stdin:
+        with handed_over({**job, "parent": os.getpid()}) as stdin:
             self._process = subprocess.Popen(
-                [sys.executable, *self.flags, "-c", self.code, _ROOT],
+                [sys.executable, *self.flags, "-c", self.code, ROOT],
                 stdin=stdin,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -123,7 +123,7 @@ class Worker:
             self._result = message
 
 
-def _handed_over(job: dict[str, Any]) -> IO[bytes]:
+def handed_over(job: dict[str, Any]) -> IO[bytes]:
     """The job in an unnamed file: a pipe would make the daemon wait for a large one to be read."""
     try:
         file: IO[bytes] = os.fdopen(os.memfd_create("smart-monitor-job", os.MFD_CLOEXEC), "w+b")

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,8 @@ def prune(
 ) -> Outcome:
     """Drop what the plan says, all within one short store lock, then empty the trash.
 
-    `told` hears of each as soon as it is gone, `alive` is called before every file that is unlinked. Raises
+    `told` hears of each as soon as it is gone. `alive` is called before anything is dropped, for every piece that
+    is read again and for every file that is unlinked; it may rest, or raise to put the rest off. Raises
     PinsUnusable, or OSError where the lock can't be had; then nothing was dropped.
     """
     folder = out.absolute() / ".smart_monitor"
@@ -63,7 +64,8 @@ def prune(
     if not directory.is_dir():
         return Outcome(plan((), settings, now))
     make_private(str(folder))
-    sound = _sound(list_snapshots(out))  # may read gigabytes, so not under the lock
+    sound = _sound(list_snapshots(out), alive)  # may read gigabytes, so not under the lock
+    alive()
     snapshots = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         outcome = _look(out, settings, now, sound)
@@ -101,10 +103,10 @@ def _look(out: Path, settings: Settings, now: float, sound: set[str]) -> Outcome
     return Outcome(found, damaged=[d.name for d in directories(out) if d.name not in names])
 
 
-def _sound(known: list[Snapshot]) -> set[str]:
+def _sound(known: list[Snapshot], alive: Callable[[], None] = lambda: None) -> set[str]:
     """The newest snapshot with weights that is whole: by its sizes and time stamps, or, where those changed, read again."""
     for snapshot in reversed([s for s in known if s.weights]):
-        if not snapshot.touched or not verify(snapshot.path):
+        if not snapshot.touched or not verify(snapshot.path, lambda _: alive()):
             return {snapshot.name}
     return {s.name for s in known if not s.touched}
 
@@ -116,6 +118,7 @@ def main() -> int:
     lower()
     try:
         life = Life(job["parent"])
+        life.deafen()  # not between a rename and the word about it: when the daemon is gone, the next file is the last
 
         def rest() -> None:
             life.check()
@@ -130,11 +133,6 @@ def main() -> int:
     for trouble in done.troubles:
         say({"trouble": trouble})
     return 0
-
-
-def settings_json(settings: Settings) -> dict[str, Any]:
-    """The settings of retention, for the job."""
-    return {f.name: getattr(settings, f.name) for f in fields(settings) if f.metadata["group"] == "retention"}
 
 
 def settings_of(job: dict[str, Any]) -> Settings:

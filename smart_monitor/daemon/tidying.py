@@ -1,0 +1,134 @@
+"""Tidying: retention in a process of its own, one run after another, so that unlinking a terabyte holds nobody up."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from smart_monitor.snapshots.process import ROOT, handed_over
+
+if TYPE_CHECKING:
+    from smart_monitor.daemon.run import Run
+
+START = "import sys; sys.path.append(sys.argv[1]); from smart_monitor.snapshots.prune import main; sys.exit(main())"
+GIB = 2**30
+LOW = 2
+"""The disk is low below so many times `min_free_gb`, as the rule disk_low has it."""
+AGAIN = 600.0
+"""Seconds after which a disk that is still low makes us look again."""
+
+
+class Tidying:
+    """Who is to be tidied, and the one process under way. Everything here happens on the daemon's main thread."""
+
+    def __init__(self) -> None:
+        self._due: dict[str, Run] = {}
+        self._asked: dict[str, float] = {}
+        self._run: Run | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._said = b""
+        self._told: set[str] = set()
+
+    @property
+    def busy(self) -> bool:
+        return self._process is not None or bool(self._due)
+
+    def ask(self, run: Run) -> None:
+        """Tidy this run when it is its turn, unless its user wants to do that by hand."""
+        if run.opened and not run.dry and run.settings.prune:
+            self._due[str(run.place.out)] = run
+            self._asked[str(run.place.out)] = time.monotonic()
+
+    def heed(self, run: Run, figures: Mapping[str, float]) -> None:
+        """Time has passed: tidy sooner if the disk is low, or was too full for a snapshot."""
+        free, out = figures.get("disk_free_bytes"), str(run.place.out)
+        low = free is not None and free < LOW * run.settings.min_free_gb * GIB
+        if (low or any(i.tries for i in run.keeper.store.open)) and time.monotonic() - self._asked.get(out, -AGAIN) >= AGAIN:
+            self.ask(run)
+
+    def attend(self) -> None:
+        """Hear what the process said, start the next one. Never raises."""
+        if self._process is not None:
+            ended = self._process.poll() is not None
+            self._hear()
+            if not ended:
+                return
+            self._end()
+        while self._due and self._process is None:
+            out, run = next(iter(self._due.items()))
+            del self._due[out]
+            if run.opened:
+                self._start(run)
+
+    def close(self) -> None:
+        """The daemon ends: what the process is at stops by itself, at the next file, when it finds us gone."""
+        self._due.clear()
+        if self._process is not None:
+            self._hear()
+            if self._process.stdout is not None:
+                self._process.stdout.close()
+            self._process = None
+
+    def _start(self, run: Run) -> None:
+        asked = {f.name: getattr(run.settings, f.name) for f in fields(run.settings) if f.metadata["group"] == "retention"}
+        job = {"out": str(run.place.out.absolute()), "settings": asked, "parent": os.getpid()}
+        try:
+            with handed_over(job) as stdin:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-I", "-S", "-X", "utf8", "-c", START, ROOT],
+                    stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd="/",
+                )  # fmt: skip
+        except OSError as error:
+            self._complain(run, f"can't be started ({error.strerror})")
+            return
+        assert self._process.stdout is not None
+        os.set_blocking(self._process.stdout.fileno(), False)
+        self._run, self._said = run, b""
+
+    def _hear(self) -> None:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        while True:
+            try:
+                piece = os.read(self._process.stdout.fileno(), 65536)
+            except OSError:  # nothing to be heard now
+                return
+            if not piece:
+                return
+            *lines, self._said = (self._said + piece).split(b"\n")
+            for line in lines:
+                self._line(line)
+
+    def _line(self, line: bytes) -> None:
+        assert self._run is not None
+        try:
+            message: dict[str, Any] = json.loads(line)
+            if "trouble" in message:
+                self._complain(self._run, str(message["trouble"]))
+            else:
+                size = f"{message['bytes'] / 2**20:.1f} MiB"
+                self._run.log.info(f"Retention: dropped {message['name']} ({message['rule']}; {size})")
+        except (ValueError, KeyError, TypeError):
+            self._said = (self._said + b" " + line)[-300:]  # a traceback: kept for the reason of death
+
+    def _end(self) -> None:
+        assert self._process is not None
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+        code, self._process = self._process.returncode, None
+        if code not in (0, 1) or self._said.strip():
+            assert self._run is not None
+            self._complain(self._run, f"its process died (status {code}): {self._said.decode('utf-8', 'replace').strip()}")
+
+    def _complain(self, run: Run, what: str) -> None:
+        """Once for each trouble: it will be met again every day."""
+        key = f"{run.place.out}: {what}"
+        if key not in self._told:
+            self._told.add(key)
+            run.log.warning(f"Retention: {what}")
