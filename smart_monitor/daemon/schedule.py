@@ -22,7 +22,9 @@ SETTLE = 60.0
 class Schedule:
     """Runs `job` every `seconds`, `daily` every `hours`. One that stops silently is noticed by who waits for its ticks."""
 
-    def __init__(self, job: Callable[[], None], seconds: float, daily: Callable[[], None], hours: float) -> None:
+    def __init__(
+        self, job: Callable[[], None], seconds: float, daily: Callable[[], None] | None = None, hours: float = 24.0
+    ) -> None:
         self._job, self._daily, self._hours = job, daily, hours
         self.hanging = False
         """Has a run of the job begun that has not ended?"""
@@ -55,6 +57,10 @@ class Schedule:
         )
         # A trigger and not its name: the name would be looked up among all that is installed.
         self.scheduler.add_job(self._run, IntervalTrigger(seconds=seconds, timezone="UTC"))
-        first = datetime.now(UTC) + timedelta(seconds=min(SETTLE, self._hours * 3600))
-        self.scheduler.add_job(self._daily, IntervalTrigger(hours=self._hours, start_date=first, timezone="UTC"))
+        if self._daily is not None:
+            self._add_daily(self._daily)
         self.scheduler.start()
+
+    def _add_daily(self, job: Callable[[], None]) -> None:
+        first = datetime.now(UTC) + timedelta(seconds=min(SETTLE, self._hours * 3600))
+        self.scheduler.add_job(job, IntervalTrigger(hours=self._hours, start_date=first, timezone="UTC"))

@@ -14,7 +14,7 @@ from tests.daemon.watching import Monitor, Trainer, until
 from tests.faults.store_drivers import alive, children, kill
 from tests.snapshots.made import DAY, made
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 OFTEN = {"SMART_MONITOR_PRUNE_HOURS": "0.0003", "SMART_MONITOR_KEEP_LAST": "1"}
 
 
