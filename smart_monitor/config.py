@@ -166,6 +166,13 @@ class Settings:
     checkpoint_wait: float = _setting(
         30.0, "seconds to wait for a checkpoint that is still being written when no complete one exists", low=0.0, group="keeping"
     )
+    hold_ring: int = _setting(
+        3,
+        "how many of the newest complete checkpoints are held against the trainer's rotation, beside the last good one",
+        low=1,
+        high=100,
+        group="keeping",
+    )
     stop_grace: float = _setting(
         20.0,
         "seconds that a copy under way may take after SIGTERM before it is abandoned (and done anew later)",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
@@ -179,10 +179,31 @@ class Checkpoint:
     files: tuple[FileStamp, ...]
     external: tuple[tuple[str, str], ...] = ()
     """(relative path, why) of entries that are not ours to copy: links out, sockets, devices."""
+    source: str = ""
+    """Where the trainer wrote it, if `path` is our hold on it."""
 
     @property
     def bytes(self) -> int:
         return sum(f.bytes for f in self.files)
+
+    @property
+    def origin(self) -> str:
+        """Where the trainer wrote it, whether or not `path` is a hold."""
+        return self.source or self.path
+
+
+def newest(found: Iterable[Checkpoint], since: float | None) -> Checkpoint | None:
+    """The newest of complete checkpoints; None of none.
+
+    The highest step among those completed at or after `since` (unix seconds); if none was completed since
+    then, the last completed of all. Those that tell no step count only where no other exists.
+    """
+    found = list(found)
+    stepped = [c for c in found if c.step is not None]
+    recent = [c for c in stepped if since is None or c.completed >= since]
+    if recent:
+        return max(recent, key=lambda c: (c.step or 0, c.completed))
+    return max(stepped or found, key=lambda c: (c.completed, c.name), default=None)
 
 
 def finding_json(finding: Finding) -> dict[str, Any]:

@@ -54,10 +54,21 @@ class Tree:
 
 
 class Budget:
-    """How many files a scan may still look at."""
+    """How many files a scan may still look at, and what the scan before knew of when their content changed."""
 
-    def __init__(self, files: int = MAX_FILES) -> None:
+    def __init__(self, files: int = MAX_FILES, before: Budget | None = None) -> None:
         self.left = files
+        self._before = before._seen if before else {}
+        self._seen: dict[tuple[int, int], tuple[int, int, int, int, int]] = {}
+
+    def ctime_ns(self, info: os.stat_result) -> int:
+        """The ctime, but for what a link to the file or the removal of one did to it: that is no change of content."""
+        now = (info.st_size, info.st_mtime_ns, info.st_nlink, info.st_ctime_ns)
+        before, found = self._before.get((info.st_dev, info.st_ino)), info.st_ctime_ns
+        if before is not None and before[:2] == now[:2] and (before[2] != now[2] or before[3] == now[3]):
+            found = before[4]
+        self._seen[(info.st_dev, info.st_ino)] = (*now, found)
+        return found
 
 
 @dataclass(slots=True)
@@ -187,7 +198,7 @@ def _add(tree: Tree, relative: str, info: os.stat_result, budget: Budget) -> flo
             tree.problems.append(f"more than {MAX_FILES} files to look at in one scan")
         return 0.0
     stamp = FileStamp(relative, info.st_size, info.st_dev, info.st_ino, info.st_mtime_ns)
-    seen = Seen(stamp, info.st_ctime_ns, info.st_mode, info.st_uid)
+    seen = Seen(stamp, budget.ctime_ns(info), info.st_mode, info.st_uid)
     tree.files.append(seen)
     tree.changed = max(tree.changed, seen.changed)
     return tree.changed

@@ -40,6 +40,7 @@ class HuggingFaceTrainer:
     """`checkpoint-N/` (and the `tmp-checkpoint-N/` of releases 4.36 to 4.38, complete once renamed)."""
 
     name = "hf_trainer"
+    marker = MARKER
     recognises = (
         "Hugging Face Trainer, PEFT, TRL, Unsloth",
         "`checkpoint-N/`",

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from smart_monitor.checkpoints import Layout, layouts
-from smart_monitor.checkpoints.candidate import Budget, Candidate, Folder, look, shown
+from smart_monitor.checkpoints.candidate import Budget, Candidate, Folder, is_temporary, look, shown
 from smart_monitor.checkpoints.model_files import has_weights, model_files
 from smart_monitor.checkpoints.mounts import is_network
 from smart_monitor.checkpoints.places import found_in, places
-from smart_monitor.model import Checkpoint
+from smart_monitor.checkpoints.watch import Watch
+from smart_monitor.model import Checkpoint, newest
 
 NETWORK_SKEW = 60.0
 """Seconds by which the clock of a file server may be off before a time stamp alone proves stillness."""
@@ -31,6 +33,8 @@ class _Memory:
     since: float
     looked: int = 0
     checkpoint: Checkpoint | None = None
+    whole: Checkpoint | None = None
+    """The noun if its content is whole under these stamps, still or not."""
 
 
 class Shelf:
@@ -46,14 +50,21 @@ class Shelf:
         self._memory: dict[str, _Memory] = {}
         self._complete: list[Checkpoint] = []
         self._incomplete: list[str] = []
+        self._settling: list[tuple[Checkpoint, Candidate, Layout]] = []
+        self._unfinished: list[Candidate] = []
+        self._looked_at: list[Candidate] = []
         self._network: dict[str, bool] = {}
+        self._budget = Budget()
+        self._watch = Watch(base)
         self._scanned = 0.0
 
     def scan(self, now: float) -> None:
         """Look at every candidate. Never raises OSError: what can't be looked at is told by `incomplete`."""
         self._scanned, self._complete, self._incomplete = now, [], []
-        budget, left, known = Budget(), MAX_CANDIDATES, self._memory
-        self._memory = {}
+        self._settling, self._unfinished, self._looked_at = [], [], []
+        budget, left, known = Budget(before=self._budget), MAX_CANDIDATES, self._memory
+        self._memory, self._budget = {}, budget
+        began = time.time()
         folders, self._incomplete = places(self.base, self._layouts)
         for folder, found in folders:
             mine = [(layout, c) for layout, c in found.values() if not self._is_alias(folder.path, c)]
@@ -66,19 +77,41 @@ class Shelf:
             for layout, candidate in mine:
                 candidate.neighbours = neighbours
                 self._judge(folder.path, layout, candidate, known.get(str(candidate.path)))
+                self._looked_at.append(candidate)
+        self._watch.set([folder for folder, _ in folders], self._looked_at, began)
+
+    def stirred(self) -> bool:
+        """Has anything changed since the last scan that asks for another? A bounded number of stats; from any thread."""
+        return self._watch.stirred()
+
+    def settling(self) -> list[tuple[Checkpoint, bool]]:
+        """What the last scan found whole but not yet still, and whether its writer has begun a later one since.
+
+        Whoever begins the next checkpoint is done with this one. That is believed where the content itself
+        tells that it is whole: of a single file, or of a directory whose layout has a `marker` written last.
+        """
+        return [(noun, self._is_followed(candidate, layout)) for noun, candidate, layout in self._settling]
+
+    def _is_followed(self, candidate: Candidate, layout: Layout) -> bool:
+        if candidate.step is None or not (candidate.single or getattr(layout, "marker", "\n") in candidate.tree.names()):
+            return False
+        return any(
+            other.folder == candidate.folder
+            and (other.step or 0) > candidate.step
+            and other.tree.changed > candidate.tree.changed
+            for other in self._looked_at
+        )
+
+    def unfinished(self) -> list[str]:
+        """Paths of the candidates of the last scan that have a step and whose content is not whole."""
+        return [str(c.path) for c in self._unfinished if c.step is not None and not is_temporary(c.name)]
 
     def newest(self, since: float | None, now: float) -> Checkpoint | None:
-        """The newest complete checkpoint of the last scan.
+        """The newest complete checkpoint of the last scan (`model.newest`).
 
-        The highest step among those completed at or after `since`; if none was completed since then, the
-        last completed of all. Those that tell no step count only where no other exists. `now` bounds
-        nothing here: what is complete was decided when the scan looked.
+        `now` bounds nothing here: what is complete was decided when the scan looked.
         """
-        stepped = [c for c in self._complete if c.step is not None]
-        recent = [c for c in stepped if since is None or c.completed >= since]
-        if recent:
-            return max(recent, key=lambda c: (c.step or 0, c.completed))
-        return max(stepped or self._complete, key=lambda c: (c.completed, c.name), default=None)
+        return newest(self._complete, since)
 
     def complete(self) -> list[Checkpoint]:
         """Every complete checkpoint of the last scan, in order of completion."""
@@ -132,16 +165,23 @@ class Shelf:
         self._memory[str(candidate.path)] = memory
         looked = hash((tuple(tree.external), tuple(tree.temporary), tuple(tree.problems), candidate.neighbours))
         missing: list[str] = []
-        if memory.checkpoint is None or memory.looked != looked:
-            memory.checkpoint = None
+        if memory.whole is None or memory.looked != looked:
+            memory.checkpoint = memory.whole = None
             missing = layout.missing(candidate)
-        missing = missing or self._restless(root, candidate, memory)
-        if missing:
-            self._incomplete.append(f"{shown(candidate.name)} is not complete: {'; '.join(missing)}")
-            return
-        if memory.checkpoint is None:
-            memory.looked, memory.checkpoint = looked, self._noun(layout, candidate, self._quiet_at(root))
-        self._complete.append(memory.checkpoint)
+            if not missing:
+                memory.looked, memory.whole = looked, self._noun(layout, candidate)
+        restless = missing or self._restless(root, candidate, memory)
+        if restless:
+            self._incomplete.append(f"{shown(candidate.name)} is not complete: {'; '.join(restless)}")
+            if memory.whole is None:
+                self._unfinished.append(candidate)
+            else:
+                self._settling.append((memory.whole, candidate, layout))
+        elif memory.whole is not None:
+            if memory.checkpoint is None:
+                still = f"{memory.whole.complete_by}; nothing changed for {self._quiet_at(root):g} s"
+                memory.checkpoint = replace(memory.whole, complete_by=still)
+            self._complete.append(memory.checkpoint)
 
     def _restless(self, root: Path, candidate: Candidate, memory: _Memory) -> list[str]:
         quiet, now = self._quiet_at(root), self._scanned
@@ -156,14 +196,14 @@ class Shelf:
         return self._quiet[self._network[str(root)]]
 
     @staticmethod
-    def _noun(layout: Layout, candidate: Candidate, quiet: float) -> Checkpoint:
+    def _noun(layout: Layout, candidate: Candidate) -> Checkpoint:
         files = tuple(f.stamp for f in candidate.tree.files)
         return Checkpoint(
             name=candidate.name,
             path=str(candidate.path),
             step=candidate.step,
             layout=layout.name,
-            complete_by=f"{layout.proof(candidate)}; nothing changed for {quiet:g} s",
+            complete_by=layout.proof(candidate),
             completed=max((s.mtime_ns for s in files), default=0) / 1e9,
             files=files,
             external=tuple(candidate.tree.external),

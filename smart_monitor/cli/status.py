@@ -86,6 +86,7 @@ def describe(pid: int | None, known: dict[str, Any] | None, out: str) -> list[st
     if copy:
         lines.append(f"  {'hung' if copy['hung'] else copy['phase']:<9}  {progress(copy, time.time())}")
     lines += [f"  promised   {name}" for name in known["promised"] if not copy or name != copy["name"]]
+    lines += held(known.get("holds"), time.time())
     if known["trouble"]:
         lines.append(f"  trouble    {known['trouble']}")
     lines.append(f"  output     {out}")
@@ -115,6 +116,29 @@ def progress(copy: dict[str, Any], now: float) -> str:
         return f"{copy['name']}: the copying process (pid {copy['pid']}) does not move and can't be ended; the disk may hang"
     far = f": {size(copy['bytes'])} of {size(copy['total'])}, {size(copy['rate'])}/s" if copy["total"] else ""
     return f"{copy['name']}{far}, begun {_ago(now - copy['since'])}"
+
+
+_HOWS = {"clone": "a clone", "link": "a hard link", "copy": "a copy"}
+
+
+def held(holds: dict[str, Any] | None, now: float) -> list[str]:
+    """What is held against the trainer's rotation, the newest first, and what could not be."""
+    if holds is None:
+        return []
+    lines = []
+    for hold in reversed(holds["held"]):
+        step = "no step" if hold["step"] is None else f"step {hold['step']}"
+        facts = f"{step}, {size(hold['bytes'])}, {_HOWS[hold['how']]}, complete {_ago(now - hold['completed'])}"
+        lines.append(f"  held       {hold['name']} ({facts})" + (": the last good one" if hold["good"] else ""))
+    if holds["kept"] < holds["met"]:
+        lines.append(f"  held       {holds['kept']} of {holds['met']} checkpoints seen could be held in time")
+    if holds["copying"]:
+        lines.append(f"  held       {holds['copying']} is being copied, as it can't be linked")
+    if holds["disk_nearly_full"]:
+        lines.append("  held       the disk is nearly full: what is held is given back to the trainer")
+    if holds["unable"]:
+        lines.append(f"  held       checkpoints can't be held: {holds['unable']}")
+    return lines
 
 
 def _ago(seconds: float) -> str:

@@ -16,9 +16,18 @@ SAMPLE = 0.5
 
 
 class Eye(threading.Thread):
-    """Looks at `source` from `cursor` on and delivers every pass that changed something."""
+    """Looks at `source` from `cursor` on and delivers every pass that changed something.
 
-    def __init__(self, source: Source, cursor: Cursor, deliver: Callable[[Eye, Pass], None]) -> None:
+    `glance` is asked as well each time; where it says that something stirred, None is delivered.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        cursor: Cursor,
+        deliver: Callable[[Eye, Pass | None], None],
+        glance: Callable[[], bool] = lambda: False,
+    ) -> None:
         super().__init__(name=f"eye-{source.name}", daemon=True)
         self.source = source
         self.passes = 0
@@ -29,7 +38,7 @@ class Eye(threading.Thread):
         """Passes that found a change; compared with the number of wakes by who watches the watcher."""
         self.wakes = 0
         self._cursor = cursor
-        self._deliver = deliver
+        self._deliver, self._glance = deliver, glance
         self._last: tuple[Sight, bool] | None = None
         self._woken = threading.Event()
         self._closed = False
@@ -53,6 +62,7 @@ class Eye(threading.Thread):
                 why = f"Reading failed: {type(error).__name__}: {error}"
                 seen = Pass(self._cursor, Sight(False, why, ""))
                 self._report(seen)
+            self._look_beside()
             self._woken.wait(SAMPLE if seen.retry_in is None else min(seen.retry_in, SAMPLE))
 
     def look(self) -> Pass:
@@ -60,6 +70,10 @@ class Eye(threading.Thread):
         seen = self.source.read(self._cursor, time.time(), time.monotonic())
         self._report(seen)
         return seen
+
+    def _look_beside(self) -> None:
+        if self._glance() and not self._closed:
+            self._deliver(self, None)
 
     def _report(self, seen: Pass) -> None:
         self._cursor = seen.cursor

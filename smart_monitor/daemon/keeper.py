@@ -2,40 +2,54 @@
 
 from __future__ import annotations
 
+import base64
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from smart_monitor import __version__
-from smart_monitor.checkpoints.shelf import Shelf
 from smart_monitor.config import Settings
+from smart_monitor.daemon.holding import Holding
 from smart_monitor.daemon.place import Place
-from smart_monitor.model import Decision, finding_json
-from smart_monitor.snapshots.store import Choice, Intent, Store, StoreEvent
+from smart_monitor.engine import Engine
+from smart_monitor.model import Checkpoint, Decision, finding_json
+from smart_monitor.snapshots.choose import Lineage, Moment, Option, distance, is_before, last_good, latest, nearest
+from smart_monitor.snapshots.store import Choice, Intent, Needs, Store, StoreEvent
+
+NEARER = "nearer"
+COMPLETED = "completed"
 
 
 class Keeper:
-    """The store of one run and the shelf it takes from. Times are unix seconds."""
+    """The store of one run and what it takes from. Times are unix seconds. `hold` False: nothing is held, only found."""
 
-    def __init__(self, place: Place, run: str, settings: Settings) -> None:
-        self._place, self._run, self._settings = place, run, settings
+    def __init__(self, place: Place, run: str, settings: Settings, engine: Engine, *, hold: bool = True) -> None:
+        self._place, self._run, self._settings, self._engine = place, run, settings, engine
         self.store = Store(place.out, settings)
-        self.shelf = Shelf(place.base, network_quiet=settings.network_quiet)
-        self.since: float | None = None
-        """When the attempt of the last decision began; checkpoints from before it are second choice."""
+        self.holding = Holding(place, settings, engine, active=hold)
+        self._name_holds()
         self._best_raw: tuple[int, bytes] | None = None
         self._kept: tuple[str, float] | None = None
+        self._onset: float | None = None
 
     @property
     def promised(self) -> frozenset[str]:
         """The decisions whose snapshots are yet to come."""
         return frozenset(i.id for i in self.store.open)
 
-    def keep(self, decision: Decision, status: bytes | None, since: float | None) -> bool:
+    def keep(self, decision: Decision, status: bytes | None) -> bool:
         """Promise a snapshot, durably; False if the decision asks for a newer checkpoint and there is none."""
-        self.since = since
-        if decision.only_if_newer and not self._is_there_a_newer():
+        self.holding.look()
+        best = _is_best(decision.reason)
+        onset = min((f.onset_record for f in decision.findings), default=decision.record)
+        when = self.holding.standings.time_of(decision.record if best else onset)
+        if not best:
+            if not decision.findings:  # an incident that lasts: it began when it was found
+                when = self._onset or when
+            self._onset = when
+        chosen, good = self._chosen(best, Moment(decision.step if best else _onset(decision), when))
+        if decision.only_if_newer and (chosen is None or _identity(chosen.checkpoint) == self._kept):
             return False
         if self._best_raw is not None and self._best_raw[0] == decision.record:
             status = self._best_raw[1]
@@ -45,7 +59,9 @@ class Keeper:
             "findings": [finding_json(f) for f in decision.findings],
             "monitor": {"version": __version__, "config": _shown(self._settings)},
         }  # fmt: skip
-        self.store.begin(decision, facts, status, time.time())
+        self._promise(decision, facts, status, chosen, good, when)
+        if best:
+            self._follow(decision, facts, status, chosen, when)
         return True
 
     def remember_status(self, decision: Decision, status: bytes | None) -> None:
@@ -53,33 +69,140 @@ class Keeper:
         if "best_model" in decision.kinds and status is not None:
             self._best_raw = (decision.record, status)
 
-    def pump(self, since: float | None) -> list[StoreEvent]:
+    def attend(self, mono: float, word: str) -> list[str]:
+        """Each turn of the loop: look at the checkpoints if that is due; sentences for the log."""
+        fresh = self.holding.turn(mono, ended=word == COMPLETED)
+        if fresh and "follow" in self.holding.extra:
+            self._take_nearer(min(fresh, key=lambda c: c.completed))
+        said, self.holding.holds.said = self.holding.holds.said, []
+        return said
+
+    def pump(self) -> list[StoreEvent]:
         """Drive the store on; how its promises went."""
-        self.since = since
-        return self.store.pump(time.time(), self.choose)
+        told = self.store.pump(time.time(), self.choose)
+        if told:
+            self._name_holds()
+        return told
+
+    def stop(self, grace: float) -> None:
+        """Start nothing more; a copy under way may end within `grace` seconds."""
+        self.store.stop(grace)
+        self.holding.holds.close()
+        self.holding.save()
 
     def configure(self, settings: Settings) -> None:
         self._settings = self.store.settings = settings
-        self.shelf = Shelf(self._place.base, network_quiet=settings.network_quiet)
+        self.holding.configure(settings)
 
     def choose(self, intent: Intent) -> Choice:
-        """The newest complete checkpoint, and the model files beside it, for a promise to be kept now."""
-        now = time.time()
-        self.shelf.scan(now)
-        checkpoint, model = self.shelf.newest(self.since, now), self.shelf.model_files()
-        if checkpoint is not None:
-            self._kept = (checkpoint.path, checkpoint.completed)
-            return Choice(checkpoint=checkpoint, model=model)
-        unfinished = self.shelf.incomplete(now)
+        """What there is to keep for a promise now: what was chosen when it was given, if that still stands."""
+        self.holding.look()
+        best = _is_best(intent.reason)
+        moment = Moment(intent.metadata["step"] if best else _onset_of(intent.metadata), intent.needs.onset)
+        chosen, good = self._chosen(best, moment)
+        chosen, good = self._held(intent.needs.hold) or chosen, self._held(intent.needs.good) or good
+        shelf, model = self.holding.shelf, self.holding.shelf.model_files()
+        if chosen is not None:
+            found = chosen.checkpoint
+            self._kept = _identity(found)
+            before = is_before(found, moment)
+            return Choice(
+                checkpoint=found, model=model, last_good=None if best or good is None else good.checkpoint,
+                tainted=None if best or before is None else not before,
+            )  # fmt: skip
+        unfinished = shelf.incomplete(time.time())
         if unfinished:
             return Choice(model=model, wait=unfinished[0])
-        why = f"no checkpoint in {self._place.base / 'current_model'} or {self._place.base}"
-        return Choice(model=model, missing=({"what": "checkpoint", "why": why},))
+        return Choice(model=model, missing=({"what": "checkpoint", "why": self._why_none()},))
 
-    def _is_there_a_newer(self) -> bool:
-        self.shelf.scan(time.time())
-        found = self.shelf.newest(self.since, time.time())
-        return found is not None and (found.path, found.completed) != self._kept
+    def _why_none(self) -> str:
+        holds = self.holding.holds
+        where = f"{self._place.base / 'current_model'} or {self._place.base}"
+        if holds.met:
+            why = f": {holds.unable}" if holds.unable else ""
+            return f"every checkpoint seen in {where} was rotated away before it could be held ({holds.kept} of {holds.met}){why}"
+        return f"no checkpoint in {where}"
+
+    # -- what is chosen ---------------------------------------------------------------------------
+
+    def _chosen(self, best: bool, moment: Moment) -> tuple[Option | None, Option | None]:
+        """The checkpoint that a decision about that moment is about, and the last good one before it; both held if possible."""
+        judge = self._engine.judge()
+        lineage = Lineage(judge.attempts.since, judge.attempts.track.first) if judge is not None else Lineage(None, None)
+        for _ in range(self._settings.hold_ring + 3):
+            options = self.holding.options()
+            found = nearest(options, lineage, moment) if best else latest(options, lineage.since)
+            good = None if best else last_good(options, lineage, moment)
+            chosen, safe = found and self.holding.secure(found), good and self.holding.secure(good)
+            # One that was overwritten in its hold is gone from the options now, and another is chosen.
+            if (chosen is None) == (found is None) and (safe is None) == (good is None):
+                return chosen, safe
+        return None, None
+
+    def _held(self, folder: str) -> Option | None:
+        hold = self.holding.holds.get(folder) if folder else None
+        return None if hold is None else Option(self.holding.holds.noun(hold), False, False, folder)
+
+    def _promise(
+        self, decision: Decision, facts: Mapping[str, Any], status: bytes | None, chosen: Option | None, good: Option | None,
+        when: float | None,
+    ) -> None:  # fmt: skip
+        needs = Needs(chosen.hold if chosen else "", good.hold if good else "", when)
+        self.store.begin(decision, facts, status, time.time(), needs)
+        self._name_holds()
+
+    def _name_holds(self) -> None:
+        self.holding.named = frozenset(name for i in self.store.open for name in (i.needs.hold, i.needs.good) if name)
+
+    # -- a best model's next checkpoint -----------------------------------------------------------
+
+    def _follow(
+        self, decision: Decision, facts: Mapping[str, Any], status: bytes | None, chosen: Option | None, when: float | None
+    ) -> None:
+        """The checkpoint written next may lie nearer to the best step than the one there is."""
+        away = distance(chosen.checkpoint, Moment(decision.step, when)) if chosen else None
+        self.holding.extra.pop("follow", None)
+        if away != 0.0:
+            self.holding.extra["follow"] = {
+                "id": decision.id, "run": decision.run, "rank": decision.rank, "attempt": decision.attempt,
+                "record": decision.record, "step": decision.step, "onset_step": decision.onset_step, "reason": decision.reason,
+                "triggers": list(decision.triggers), "facts": dict(facts), "away": away, "when": when,
+                "status": None if status is None else base64.b64encode(status).decode(),
+            }  # fmt: skip
+        self.holding.save()
+
+    def _take_nearer(self, found: Checkpoint) -> None:
+        """The first checkpoint completed after a best model's: kept as well if it is nearer."""
+        told = self.holding.extra.pop("follow")
+        self.holding.save()
+        away = distance(found, Moment(told["step"], told["when"]))
+        if away is None or (told["away"] is not None and away >= told["away"]):
+            return
+        decision = Decision(
+            id=f"{told['id']}:{NEARER}", run=told["run"], rank=told["rank"], attempt=told["attempt"], record=told["record"],
+            step=told["step"], onset_step=told["onset_step"], reason=f"{told['reason']}_{NEARER}", kinds=("best_model",),
+            triggers=tuple(told["triggers"]), severity="info", findings=(), facts={},
+        )  # fmt: skip
+        option = next((o for o in self.holding.options() if _identity(o.checkpoint) == _identity(found)), None)
+        status = None if told["status"] is None else base64.b64decode(told["status"])
+        self._promise(decision, told["facts"], status, option and self.holding.secure(option), None, told["when"])
+
+
+def _is_best(reason: str) -> bool:
+    return reason.startswith("best_model")
+
+
+def _identity(found: Checkpoint) -> tuple[str, float]:
+    return found.origin, found.completed
+
+
+def _onset(decision: Decision) -> int | None:
+    return decision.step if decision.onset_step is None else decision.onset_step
+
+
+def _onset_of(metadata: Mapping[str, Any]) -> int | None:
+    onset = metadata.get("onset_step")
+    return metadata.get("step") if onset is None else onset
 
 
 def _shown(settings: Settings) -> dict[str, Any]:

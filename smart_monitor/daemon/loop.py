@@ -15,6 +15,7 @@ from typing import Any
 
 from smart_monitor.config import ConfigError, Settings
 from smart_monitor.daemon.eye import Eye
+from smart_monitor.daemon.holding import BEAT
 from smart_monitor.daemon.host import figures
 from smart_monitor.daemon.lock import Held
 from smart_monitor.daemon.log import Log
@@ -133,6 +134,8 @@ class Daemon:
     def _sleep(self) -> float:
         if any(r.busy for r in self._runs):
             return WHILE_COPYING
+        if any(r.opened and r.keeper.holding.restless for r in self._runs):
+            return BEAT
         if self._tidying.busy or any(not r.opened or r.log.waiting or r.sending for r in self._runs):
             return LOOK_AROUND
         return min(AT_REST, self._notifier.interval or AT_REST)
@@ -147,7 +150,10 @@ class Daemon:
         elif what == "pass":
             for run in self._runs:
                 if run.opened and run.eye is first and self._still_there(run):
-                    self._guard(run, run.take, second)
+                    if second is None:
+                        run.keeper.holding.stir()
+                    else:
+                        self._guard(run, run.take, second)
         elif what == "tick":
             self._ticked = time.monotonic()
             for run in self._runs:
@@ -160,7 +166,7 @@ class Daemon:
             for run in self._runs:
                 self._tidying.ask(run)
 
-    def _deliver(self, eye: Eye, seen: Pass) -> None:
+    def _deliver(self, eye: Eye, seen: Pass | None) -> None:
         self._queue.put(("pass", eye, seen))
 
     def _host_job(self) -> None:

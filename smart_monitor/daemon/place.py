@@ -46,6 +46,11 @@ class Place:
     def vitals(self) -> Path:
         return self.hidden / "vitals.json"
 
+    @property
+    def checkpoints(self) -> Path:
+        """What is known of the time around each checkpoint."""
+        return self.hidden / "checkpoints.json"
+
     def settle(self) -> None:
         """Decide `out` anew (the run's directory may have appeared since) and make our directories. Raises OSError."""
         if self.given is None:

@@ -62,7 +62,7 @@ class Run:
 
     # -- opening and closing ----------------------------------------------------------------------
 
-    def open(self, deliver: Callable[[Eye, Pass], None]) -> None:
+    def open(self, deliver: Callable[[Eye, Pass | None], None]) -> None:
         """Begin (or begin again, after the directory came back). Raises Held, or OSError where nothing can be written."""
         self.place.settle()
         self.lock = RunLock(self.place.lock)
@@ -87,7 +87,7 @@ class Run:
         self.log.info(f"Smart Monitor {__version__} watches {place.base}; logs and snapshots go to {place.out}")
         if trouble:
             self.log.warning(trouble)
-        self.keeper = Keeper(place, self.name, self.settings)
+        self.keeper = Keeper(place, self.name, self.settings, self.engine, hold=not (self.dry or self.judge_all))
         for sentence in self.keeper.store.sweep():
             self.log.info(sentence)
         self.remote = RemoteCopies(place.out, self.name, [place.base, place.out], self.settings, dry=self.dry)
@@ -104,12 +104,12 @@ class Run:
         if behind:
             self.save(durable=False)
 
-    def _look(self, deliver: Callable[[Eye, Pass], None]) -> None:
+    def _look(self, deliver: Callable[[Eye, Pass | None], None]) -> None:
         source = StatusFile(self.place.base, self.name, int(self.settings.max_status_mb * 2**20))
         if last := self._again.last.get(source.name):
             # The state is older than the journal: what stands in that is not to be read as new.
             self.cursor = source.resumed(self.cursor, list(last.values()), self._again.count[source.name])
-        self.eye = Eye(source, dict(self.cursor), deliver)
+        self.eye = Eye(source, dict(self.cursor), deliver, self.keeper.holding.glance)
         self.wake = Wake(self.eye, source.paths) if self.settings.watchdog and self.watchdog else None
         self.outlook.begin(self.eye)
         self.eye.start()
@@ -121,7 +121,7 @@ class Run:
         self.log.close()
         self.log.warning(f"{self.place.out}: {why}; waiting for it to come back")
         self._close_files()
-        self.keeper.store.stop(0.0)
+        self.keeper.stop(0.0)
         self.remote.stop()
         self.outlook.lose(why)
 
@@ -135,7 +135,7 @@ class Run:
         store = self.keeper.store
         if store.busy and grace:
             self.log.info(f"A snapshot is being copied; waiting up to {grace:.0f} s for it")
-        store.stop(grace)
+        self.keeper.stop(grace)
         self.remote.stop()
         self.pump()
         if store.open:
@@ -209,6 +209,8 @@ class Run:
         self.journal.append(record)
         outputs = self.judge(record)
         self.heed(record)
+        if record.kind == RECORD and not record.historical:
+            self.keeper.holding.heed(record)
         return self.perform(outputs, raw)
 
     def judge(self, record: Record) -> list[Output]:
@@ -241,7 +243,6 @@ class Run:
         told = self._fold(Record(self.name, HOST, 0, seen=now, values=values, kind=TICK, note=self.outlook.sight.why), None)
         if self.wake is not None and (mended := self.wake.check()):
             self.log.warning(mended)
-        self.keeper.shelf.scan(now)
         self.log.flush()
         self.events.flush()
         self._settle(told)
@@ -251,7 +252,9 @@ class Run:
         self.refresh_vitals()
 
     def attend(self, mono: float) -> None:
-        """Each turn of the loop: the store, a hung read, vitals that grow old."""
+        """Each turn of the loop: checkpoints, the store, a hung read, vitals that grow old."""
+        for sentence in self.keeper.attend(mono, self.word):
+            self.log.warning(sentence)
         self.pump()
         for level, text in self.remote.pump(mono):
             self.log.say(level, text)
@@ -283,16 +286,12 @@ class Run:
             self.log.alert(f"Would keep a snapshot: {decision.reason}")
         elif not self.teller.was_settled(decision):
             self.journal.sync()  # a promise that outlives a power cut needs the line that it came from
-            if not self.keeper.keep(decision, raw, self._since()):
+            if not self.keeper.keep(decision, raw):
                 self.teller.gated(decision, NOT_NEWER)
-
-    def _since(self) -> float | None:
-        judge = self.engine.judge()
-        return judge.attempts.since if judge is not None else None
 
     def pump(self) -> None:
         """Drive the store on and tell how its promises went."""
-        self.told(self.keeper.pump(self._since()))
+        self.told(self.keeper.pump())
 
     def told(self, events: Sequence[StoreEvent], journaled: Container[tuple[str, str]] = ()) -> None:
         """Outcomes of promises: journal, judge, tell, each once. `journaled`: those whose line stands already."""

@@ -9,13 +9,27 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from smart_monitor.model import SCHEMA, to_json
 from smart_monitor.snapshots.folders import make_private
 from smart_monitor.snapshots.names import SNAPSHOT
 
 MAX_BYTES = 256 * 2**20
+
+
+class Needs(NamedTuple):
+    """What a promise is to hold."""
+
+    hold: str = ""
+    """The hold of the checkpoint chosen when the decision fell; empty if there was none."""
+    good: str = ""
+    """The hold of the last good checkpoint from before the trouble."""
+    onset: float | None = None
+    """Unix seconds at which the trouble began, as the trainer's records were seen."""
+
+
+NOTHING = Needs()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +53,13 @@ class Intent:
     not_before: float = 0.0
     why: str = ""
     """The last failure, in words."""
+    needs: Needs = NOTHING
 
     def to_json(self) -> str:
         """The file's content."""
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
         fields["status"] = None if self.status is None else base64.b64encode(self.status).decode()
-        return to_json({"schema": SCHEMA, **fields})
+        return to_json({"schema": SCHEMA, **fields, "needs": self.needs._asdict()})
 
     @classmethod
     def from_json(cls, text: bytes) -> Intent:
@@ -55,11 +70,12 @@ class Intent:
                 raise ValueError("it is of another schema")
             if fields["status"] is not None:
                 fields["status"] = base64.b64decode(fields["status"], validate=True)
+            fields["needs"] = Needs(**fields.pop("needs", {}))
             intent = cls(**fields)
-            words = (intent.id, intent.name, intent.reason, intent.timestamp, intent.why)
+            words = (intent.id, intent.name, intent.reason, intent.timestamp, intent.why, *intent.needs[:2])
             if not all(isinstance(w, str) for w in words) or not SNAPSHOT.fullmatch(intent.name):
                 raise ValueError("its words are not those of an intent")
-            numbers = (intent.created, intent.not_before, intent.tries, intent.changed)
+            numbers = (intent.created, intent.not_before, intent.tries, intent.changed, intent.needs.onset or 0)
             if not all(isinstance(n, (int, float)) for n in numbers) or not isinstance(intent.metadata, dict):
                 raise ValueError("its figures are not those of an intent")
             return intent

@@ -30,6 +30,10 @@ class Choice:
     """The model files that lie beside the checkpoints."""
     wait: str = ""
     """Not empty: not yet, because a checkpoint is still being written."""
+    last_good: Checkpoint | None = None
+    """The newest good one from before the trouble; it may be `checkpoint` itself."""
+    tainted: bool | None = None
+    """Was `checkpoint` saved at or after the onset? None: its step tells, or nobody can."""
     missing: tuple[dict[str, Any], ...] = ()
     """What is known not to be kept: {"what" or "path": ..., "why": ...}."""
 
@@ -50,6 +54,11 @@ def job_of(
         groups.append(_group(choice.checkpoint, f"model/{_name(choice.checkpoint)}", taken, missing, exact=True))
     elif not any(m.get("what") == "checkpoint" for m in missing):
         missing.append({"what": "checkpoint", "why": intent.why or choice.wait or "no complete checkpoint was found"})
+    if choice.last_good is not None and not _same(choice.last_good, choice.checkpoint):
+        if intent.changed < 2:
+            groups.append(_group(choice.last_good, f"last_good/{_name(choice.last_good)}", taken, missing, exact=True))
+        else:  # rather the one than neither
+            missing.append({"what": "last_good", "why": intent.why})
     if choice.model is not None:
         # Beside a checkpoint the model files are a courtesy after the second try: they may change all the time.
         required = not last_resort and (choice.checkpoint is None or intent.changed < 2)
@@ -74,6 +83,10 @@ def _reserve(settings: Settings, largest: int) -> dict[str, float]:
         "floor": settings.min_free_gb * 2**30,
         "percent": settings.min_free_percent,
     }
+
+
+def _same(one: Checkpoint, other: Checkpoint | None) -> bool:
+    return other is not None and (one.origin, one.completed) == (other.origin, other.completed)
 
 
 def _name(checkpoint: Checkpoint) -> str:
@@ -120,8 +133,8 @@ def document(intent: Intent, choice: Choice) -> dict[str, Any]:
         "reason": intent.reason,
         "snapshot_name": intent.name,
         "checkpoint": None if kept is None else _described(kept),
-        "last_good": None,
-        "rollback": rollback(intent.metadata, choice.checkpoint),
+        "last_good": None if choice.last_good is None else _good(choice.last_good, intent.metadata),
+        "rollback": rollback(intent.metadata, choice),
         "missing": [],
         "files": [],
     }
@@ -134,37 +147,58 @@ def document(intent: Intent, choice: Choice) -> dict[str, Any]:
 def _described(checkpoint: Checkpoint) -> dict[str, Any]:
     return {
         "name": checkpoint.name,
-        "source": checkpoint.path,
+        "source": checkpoint.origin,
         "step": checkpoint.step,
         "layout": checkpoint.layout,
         "complete_by": checkpoint.complete_by,
     }
 
 
-def rollback(metadata: Mapping[str, Any], checkpoint: Checkpoint | None) -> dict[str, Any] | None:
+def _good(checkpoint: Checkpoint, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    onset = _onset(metadata)
+    before = None if onset is None or checkpoint.step is None else onset - checkpoint.step
+    return {**_described(checkpoint), "steps_before_onset": before}
+
+
+def _onset(metadata: Mapping[str, Any]) -> int | None:
+    onset = metadata.get("onset_step")
+    return metadata.get("step") if onset is None else onset
+
+
+def rollback(metadata: Mapping[str, Any], choice: Choice) -> dict[str, Any] | None:
     """Where to resume from and which steps to look at; None for a best model, which is no trouble.
 
-    A checkpoint from before the onset is one to resume from; one that was saved after it holds the
-    trouble itself, and the sentence says so.
+    A checkpoint from before the onset is one to resume from; one that was saved at or after it holds the
+    trouble itself, and then it is the last good one.
     """
-    step, onset = metadata.get("step"), metadata.get("onset_step")
     if str(metadata.get("reason", "")).startswith("best_model"):
         return None
-    onset = step if onset is None else onset
-    at = checkpoint.step if checkpoint else None
+    newest, onset, tainted = choice.checkpoint, _onset(metadata), choice.tainted
+    if tainted is None and newest is not None and newest.step is not None and onset is not None:
+        tainted = newest.step >= onset
+    resume = newest if tainted is False else choice.last_good
+    suspect, steps = _suspects(metadata, resume)
+    if newest is None and resume is None:
+        text = "No checkpoint could be kept"
+    elif tainted and newest is not None:
+        text = f"{shown(newest.name)} was saved at or after the onset" + ("" if onset is None else f" (step {onset})")
+        text += "" if resume else ": resume from an earlier one"
+    elif tainted is None and newest is not None:
+        text = f"{shown(newest.name)} tells no step"
+    else:
+        text = ""
+    if resume is not None:
+        at = "" if resume.step is None else f" (step {resume.step})"
+        where = "" if resume is newest else " in last_good/"
+        text += f"{': r' if text else 'R'}esume from {shown(resume.name)}{at}{where}"
+    return {"resume_from": resume.name if resume else None, "suspect_steps": suspect, "text": f"{text}; look at {steps}."}
+
+
+def _suspects(metadata: Mapping[str, Any], resume: Checkpoint | None) -> tuple[list[int] | None, str]:
+    """The first step after the checkpoint to resume from (else the onset) to the firing step, for programs and in words."""
+    step, onset = metadata.get("step"), _onset(metadata)
     if step is None or onset is None:
-        suspect, steps = None, "the steps before this snapshot"
-    else:
-        first = max(0, min(onset, step)) if at is None or at >= onset else at + 1
-        suspect, steps = [first, step], f"steps {first}\N{EN DASH}{step}" if first < step else f"step {step}"
-    name = shown(checkpoint.name) if checkpoint else ""
-    if checkpoint is None:
-        text = f"No checkpoint could be kept; look at {steps}."
-    elif at is None:
-        text = f"{name} tells no step; look at {steps}."
-    elif onset is not None and at >= onset:
-        text = f"{name} was saved at or after the onset (step {onset}): resume from an earlier one; look at {steps}."
-    else:
-        text = f"Resume from {name} (step {at}); look at {steps}."
-    before = at is not None and onset is not None and at < onset
-    return {"resume_from": checkpoint.name if checkpoint and before else None, "suspect_steps": suspect, "text": text}
+        return None, "the steps before this snapshot"
+    first = min(onset, step) if resume is None or resume.step is None else min(resume.step + 1, step)
+    first = max(0, first)
+    return [first, step], f"steps {first}\N{EN DASH}{step}" if first < step else f"step {step}"

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from smart_monitor.config import Settings
 from smart_monitor.model import Decision
 from smart_monitor.snapshots import partials
-from smart_monitor.snapshots.intents import Intent, IntentBox
+from smart_monitor.snapshots.intents import NOTHING, Intent, IntentBox, Needs
 from smart_monitor.snapshots.job import Choice, job_of
 from smart_monitor.snapshots.listing import published_as, published_ids
 from smart_monitor.snapshots.names import directory_name, stamp
@@ -26,7 +26,7 @@ ASK_AGAIN = 0.5
 _STUCK = len(RETRIES) + 2
 """Tries of an intent of which not even the metadata could be written: it waits for the disk, and is not busy."""
 
-__all__ = ["Choice", "Intent", "Store", "StoreEvent"]
+__all__ = ["Choice", "Intent", "Needs", "Store", "StoreEvent"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,9 @@ class Store:
             "rate": worker.rate, "since": worker.began, "hung": worker.hung, "pid": worker.pid,
         }  # fmt: skip
 
-    def begin(self, decision: Decision, metadata: Mapping[str, Any], status: bytes | None, now: float) -> Intent:
+    def begin(
+        self, decision: Decision, metadata: Mapping[str, Any], status: bytes | None, now: float, needs: Needs = NOTHING
+    ) -> Intent:
         """Promise a snapshot; on the disk when this returns. The same decision again gives the same intent.
 
         A decision whose snapshot stands already is told as `published` by the next pump. If the promise
@@ -107,6 +109,7 @@ class Store:
             timestamp=stamp(now),
             metadata={**facts, "reason": decision.reason},
             status=status,
+            needs=needs,
         )
         if self._published is None:
             self._published = published_ids(self.snapshots)
@@ -214,11 +217,11 @@ class Store:
 
     def _note(self, choice: Choice) -> None:
         """Remember what the trainer's checkpoints weigh and where they lie."""
-        for found in filter(None, (choice.checkpoint, choice.model)):
+        for found in filter(None, (choice.checkpoint, choice.model, choice.last_good)):
             self._largest = max(self._largest, found.bytes)
-            self._theirs.add(found.path)
+            self._theirs.add(found.origin)
         if choice.checkpoint:
-            self._theirs.add(str(Path(choice.checkpoint.path).parent))
+            self._theirs.add(str(Path(choice.checkpoint.origin).parent))
 
     def _waited(self, intent: Intent, now: float) -> float:
         first = self._asked.setdefault(intent.id, time.monotonic())

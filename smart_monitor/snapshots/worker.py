@@ -161,6 +161,16 @@ def perform(job: dict[str, Any], life: Life) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def hold(job: dict[str, Any], life: Life) -> dict[str, Any]:
+    """Copy a checkpoint below `job["hold"]`, a directory of ours. Raises as `perform`; what lies there is no hold then."""
+    fd = os.open(job["hold"], os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    partial = Partial(fd)
+    with Copier(Pace(job["rate"], life.passed)) as copier:
+        nothing_to_share = Stock(fd, job["hold"], partial)
+        Taking(partial, copier, nothing_to_share).take(job["groups"], lambda need: require_space(fd, job["reserve"], need))
+    return {"result": "held"}
+
+
 def require_elsewhere(directory: str, out: str, theirs: list[str]) -> None:
     """Raises OSError if snapshots/ leads into a directory that a trainer owns: nothing is ever written there."""
     if not os.path.islink(directory):
@@ -204,7 +214,7 @@ def main() -> int:
     os.umask(0)
     lower()
     try:
-        result = perform(job, Life(job["parent"]))
+        result = (hold if "hold" in job else perform)(job, Life(job["parent"]))
     except Stopped as stopped:
         result = {"result": "stopped", "why": str(stopped)}
     except Changed as changed:

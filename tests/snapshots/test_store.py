@@ -227,7 +227,7 @@ def test_stopping_lets_a_copy_end_or_abandons_it_without_a_trace(base: Path) -> 
     store.stop(0.3)
     assert time.monotonic() - began > 0.2
     assert list_snapshots(base) == []
-    assert not [n for n in os.listdir(base / "snapshots") if n.startswith(".partial")]
+    assert [] == list(base.glob("snapshots/.partial*"))
     patient = Store(base, ROOMY)
     patient.pump(time.time(), chosen(base))
     patient.stop(20)
@@ -290,8 +290,8 @@ def test_the_rollback_says_where_to_resume_and_which_steps_to_suspect(
     hf_checkpoint(tmp_path, 500)
     found = complete(tmp_path)
     assert found is not None
-    told = rollback({"step": step, "onset_step": onset, "reason": "nan"}, dataclasses.replace(found, step=at))
+    told = rollback({"step": step, "onset_step": onset, "reason": "nan"}, Choice(checkpoint=dataclasses.replace(found, step=at)))
     assert told is not None
     assert (told["resume_from"], told["suspect_steps"]) == (resume, suspect)
     assert told["text"].endswith(".")
-    assert rollback({"step": 5, "reason": "best_model_loss_0.6321"}, found) is None
+    assert rollback({"step": 5, "reason": "best_model_loss_0.6321"}, Choice(checkpoint=found)) is None

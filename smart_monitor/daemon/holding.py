@@ -1,0 +1,228 @@
+"""Holding: when to look at the trainer's checkpoints, which of the holds to keep, and what there is to choose from."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from smart_monitor.checkpoints.shelf import Shelf
+from smart_monitor.config import Settings
+from smart_monitor.daemon.place import Place, read_small, write_atomically
+from smart_monitor.daemon.standing import Standings
+from smart_monitor.engine import Engine
+from smart_monitor.model import SCHEMA, Checkpoint, Record, to_json
+from smart_monitor.snapshots.choose import Option
+from smart_monitor.snapshots.hold import Hold
+from smart_monitor.snapshots.holds import Holds
+
+BEAT = 0.1
+"""Seconds between two scans while a checkpoint is whole but its writer may not be done."""
+SHARE = 0.05
+"""Share of the time that scans may take."""
+RESCAN = 30.0
+"""Seconds after which a scan is made even if nothing seems to have stirred."""
+CHECK = 2.0
+"""Seconds between two looks at the disk while it is nearly full; holds are given back one kind at a time."""
+ROOM = 1.2
+"""Checkpoints of the largest size that the trainer is left room for before our holds go."""
+
+
+class Holding:
+    """The shelf and the holds of one run. All but `glance` happens on the daemon's main thread."""
+
+    def __init__(self, place: Place, settings: Settings, engine: Engine, *, active: bool) -> None:
+        self._place, self._settings, self._engine = place, settings, engine
+        self.active = active
+        """Are checkpoints held, or only found?"""
+        self.shelf = Shelf(place.base, network_quiet=settings.network_quiet)
+        self.holds = Holds(str(place.hidden / "holds"), settings.hold_ring)
+        self.standings = Standings()
+        self.extra: dict[str, Any] = {}
+        """What else is to be remembered beside the standings, plain JSON."""
+        self.tight = False
+        """Is the disk so full that holds are given back?"""
+        self.named: frozenset[str] = frozenset()
+        """Holds that promises name: they are never given back."""
+        self._stirred = True
+        self._scanned = self._next = self._checked = self._given = float("-inf")
+        self._known = False
+        self._load()
+        if active:
+            self.holds.recover()
+
+    # -- when to look -----------------------------------------------------------------------------
+
+    def glance(self) -> bool:
+        """From the eye's thread, every half second: is it worth a scan?"""
+        return self.shelf.stirred()
+
+    def stir(self) -> None:
+        """Something changed where checkpoints lie."""
+        self._stirred = True
+
+    @property
+    def restless(self) -> bool:
+        """Must the main thread come back soon?"""
+        return self._stirred or self.holds.growing or bool(self.shelf.settling()) or self.holds.eager.busy
+
+    def turn(self, mono: float, *, ended: bool) -> list[Checkpoint]:
+        """One turn of the loop: look if it is due, hold, give back; the checkpoints newly found complete."""
+        fresh: list[Checkpoint] = []
+        hot = self._stirred or self.holds.growing or bool(self.shelf.settling())
+        if (hot and mono >= self._next) or mono - self._scanned >= max(RESCAN, self._settings.poll_interval):
+            fresh = self.look(ended=ended)
+            self.trim(ended=ended)
+        if self.active and (copied := self.holds.pump(mono, self._settings.copy_rate_mb * 2**20, self._reserve())):
+            fresh += self._meet(h.checkpoint for h in copied)
+            self.trim(ended=ended)
+        if self.tight and mono - self._checked >= CHECK:
+            self.trim(ended=ended)
+        return fresh
+
+    def look(self, *, ended: bool = False) -> list[Checkpoint]:
+        """Scan, and hold what is there; the checkpoints newly found complete."""
+        began = time.monotonic()
+        self._stirred = False
+        self.shelf.scan(time.time())
+        found = self.shelf.complete()
+        if self.active:
+            whole = [(c, True) for c in found] + self.shelf.settling()
+            judge = self._engine.judge()
+            self.holds.attempt = judge.attempts.number if judge is not None else 1
+            found += [h.checkpoint for h in self.holds.meet(whole, self.shelf.unfinished(), take=not (self.tight or ended))]
+            self.holds.check()
+        self._scanned = time.monotonic()
+        self._next = self._scanned + max(BEAT, (self._scanned - began) / SHARE)
+        return self._meet(found)
+
+    def _meet(self, found: Iterable[Checkpoint]) -> list[Checkpoint]:
+        fresh = [c for c in found if self.standings.meet(c, first=not self._known, engine=self._engine)]
+        self._known = True
+        if fresh:
+            self.save()
+        return fresh
+
+    def heed(self, record: Record) -> None:
+        """After each record judged as news."""
+        if self.standings.heed(record, self._engine):
+            self.trim(ended=False)
+            self.save()
+
+    # -- what there is ----------------------------------------------------------------------------
+
+    def options(self) -> list[Option]:
+        """Every complete checkpoint there is, from its hold where there is one."""
+        found = [self._option(self.holds.noun(h), h.folder) for h in self.holds.complete]
+        held = self.holds.complete
+        return found + [self._option(c, "") for c in self.shelf.complete() if not any(h.is_of(c) for h in held)]
+
+    def _option(self, found: Checkpoint, hold: str) -> Option:
+        return Option(found, self.standings.calm(found), self.standings.proven(found), hold)
+
+    def secure(self, option: Option) -> Option | None:
+        """An option made safe by a hold where that is possible; None if its hold turned out to be spoiled."""
+        if not self.active:
+            return option
+        hold = self.holds.get(option.hold) if option.hold else self.holds.secure(option.checkpoint)
+        if hold is None:
+            return None if option.hold else option
+        return option._replace(checkpoint=self.holds.noun(hold), hold=hold.folder)
+
+    def good(self) -> Hold | None:
+        """The hold in the good slot: the newest proven one."""
+        return next((h for h in self.holds.complete[::-1] if self.standings.proven(h.checkpoint)), None)
+
+    # -- what goes --------------------------------------------------------------------------------
+
+    def trim(self, *, ended: bool) -> None:
+        """Give back what nobody needs any more: the ring's surplus; under disk pressure the ring, then what may become
+        the next good one, then the good one; at the end of the run everything. Never what a promise names."""
+        if not self.active:
+            return
+        held, good = self.holds.complete, self.good()
+        newer = [h for h in held if good is None or h.checkpoint.completed > good.checkpoint.completed]
+        # A fast trainer fills the ring before fifty records have passed: one of its holds waits for its proof.
+        waiting = next((h for h in newer if self.standings.calm(h.checkpoint)), None)
+        ring = held[-self._settings.hold_ring :]
+        free = [h for h in held if h.folder not in self.named]
+        mono, self.tight = time.monotonic(), self._is_tight()
+        self._checked = mono
+        if ended:
+            going = free
+        elif not self.tight:
+            going = [h for h in free if h not in ring and h not in (good, waiting)]
+        else:
+            spare = [h for h in free if h not in (good, waiting)]
+            kinds = spare, [h for h in free if h is waiting], [h for h in free if h is good]
+            # What was given back is deleted beside us: only later does it show whether that was enough.
+            going = next((kind for kind in kinds if kind), []) if mono - self._given >= CHECK else []
+        if self.tight and going:
+            self._given = mono
+            self.holds.said.append(f"The disk is nearly full: {len(going)} held checkpoints are given back to the trainer")
+        for hold in going:
+            self.holds.give_back(hold)
+
+    def _is_tight(self) -> bool:
+        try:
+            info = os.statvfs(self._place.hidden)
+        except OSError:
+            return False
+        largest = max((c.bytes for c in [*self.shelf.complete(), *(h.checkpoint for h in self.holds.complete)]), default=0)
+        return info.f_bavail * info.f_frsize < self._margin(info.f_blocks * info.f_frsize) + ROOM * largest
+
+    def _margin(self, total: float) -> float:
+        return max(self._settings.min_free_gb * 2**30, total * self._settings.min_free_percent / 100)
+
+    def _reserve(self) -> dict[str, float]:
+        largest = max((c.bytes for c in self.shelf.complete()), default=0)
+        return {
+            "bytes": self._settings.spare_checkpoints * largest,
+            "floor": self._settings.min_free_gb * 2**30,
+            "percent": self._settings.min_free_percent,
+        }
+
+    def vitals(self) -> dict[str, Any]:
+        """What is held, for `status`; plain JSON."""
+        good = self.good()
+        listed = [
+            {
+                "name": h.checkpoint.name, "source": h.checkpoint.path, "step": h.checkpoint.step, "layout": h.checkpoint.layout,
+                "how": h.how, "completed": h.checkpoint.completed, "bytes": h.checkpoint.bytes, "good": h is good,
+                "promised": h.folder in self.named,
+            }
+            for h in self.holds.complete
+        ]  # fmt: skip
+        copying = self.holds.eager.copying
+        return {
+            "met": self.holds.met, "kept": self.holds.kept, "unable": self.holds.unable, "disk_nearly_full": self.tight,
+            "copying": copying.name if copying else None, "held": listed,
+        }  # fmt: skip
+
+    # -- across restarts --------------------------------------------------------------------------
+
+    def configure(self, settings: Settings) -> None:
+        self._settings = settings
+        self.shelf = Shelf(self._place.base, network_quiet=settings.network_quiet)
+        self.holds.ring = settings.hold_ring
+        self._stirred = True
+
+    def save(self) -> None:
+        """Remember the standings; a full disk costs us nothing but them."""
+        if self.active:
+            document = {"schema": SCHEMA, "standings": self.standings.state(), "extra": self.extra}
+            try:
+                write_atomically(self._place.checkpoints, to_json(document).encode(), durable=False)
+            except OSError:
+                pass  # after a restart they are met anew, and proven anew
+
+    def _load(self) -> None:
+        try:
+            document = json.loads(read_small(self._place.checkpoints))
+            if document["schema"] == SCHEMA:
+                self.standings.restore(document["standings"])
+                self.extra = dict(document["extra"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            pass  # nothing is known, and nothing is claimed
