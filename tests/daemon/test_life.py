@@ -20,7 +20,8 @@ pytestmark = pytest.mark.timeout(180)
 def test_it_waits_for_a_run_that_does_not_exist_and_never_makes_its_directory(tmp_path: Path) -> None:
     base = tmp_path / "later"
     with Monitor(base) as monitor:
-        time.sleep(2)
+        until(lambda: f"Waiting for {base}" in monitor.said, "the waiting")
+        time.sleep(1)
         assert monitor.process.poll() is None
         assert not base.exists()
         trainer = Trainer(base)
@@ -28,7 +29,6 @@ def test_it_waits_for_a_run_that_does_not_exist_and_never_makes_its_directory(tm
         trainer.train(3, 0.1)
         monitor.sees(3)
         assert 0 == monitor.stop()
-    assert f"Waiting for {base}" in monitor.said
 
 
 def test_it_survives_the_deletion_of_the_run_and_its_return(tmp_path: Path) -> None:
