@@ -69,8 +69,9 @@ def test_after_a_busy_session_the_trainers_tree_is_as_it_left_it(tmp_path: Path,
         assert ["current_model", "status"] == sorted(os.listdir(base))
     for snapshot in (monitor.out / "snapshots").iterdir():
         for path in [snapshot, *snapshot.rglob("*")]:
-            assert (0o700 if path.is_dir() else 0o600) == stat.S_IMODE(path.stat().st_mode)
-            assert path.is_dir() or path.stat().st_nlink == 1
+            mode, shared = stat.S_IMODE(path.stat().st_mode), not path.is_dir() and path.stat().st_nlink > 1
+            assert (0o700 if path.is_dir() else 0o444 if shared else 0o600) == mode
+            assert path.stat().st_ino not in {info[0] for info in before.values()}
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
