@@ -16,6 +16,10 @@ SHARE = 0.2
 is not to be read all the time."""
 
 
+HUNG = 60.0
+"""Seconds without a word after which a copying process is ended."""
+
+
 class _Job(NamedTuple):
     found: Checkpoint
     folder: str
@@ -63,6 +67,7 @@ class Eager:
             if due:
                 return self._start(self._wanted.pop(max(due, key=lambda p: self._wanted[p].completed)), mono, rate, reserve)
             return None
+        self._job.worker.give_up(HUNG)
         result = self._job.worker.poll()
         if result is None:
             return None

@@ -167,6 +167,7 @@ def hold(job: dict[str, Any], life: Life) -> dict[str, Any]:
     partial = Partial(fd)
     with Copier(Pace(job["rate"], life.passed)) as copier:
         nothing_to_share = Stock(fd, job["hold"], partial)
+        life.begin("copying", sum(file[2] for group in job["groups"] for file in group["files"]))
         Taking(partial, copier, nothing_to_share).take(job["groups"], lambda need: require_space(fd, job["reserve"], need))
     return {"result": "held"}
 
