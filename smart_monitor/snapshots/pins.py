@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from smart_monitor.model import SCHEMA, to_json
-from smart_monitor.snapshots.folders import make_private
+from smart_monitor.snapshots.folders import make_private, write_private
 from smart_monitor.snapshots.lock import store_lock
 
 NAME = "pins.json"
@@ -58,24 +58,5 @@ def _change(out: Path, add: Collection[str] = (), take: Collection[str] = ()) ->
         # A pin of what was deleted by hand must not wait for another snapshot of that name.
         after = {n: t for n, t in after.items() if n not in take and os.path.isdir(out / "snapshots" / n)}
         if after != before:
-            _write(Path(folder), after)
+            write_private(Path(folder) / NAME, to_json({"schema": SCHEMA, "pins": after}, indent=1).encode() + b"\n")
     return [n for n in add if n not in before] + [n for n in take if n in before]
-
-
-def _write(folder: Path, pins: dict[str, float]) -> None:
-    temporary = folder / f".{NAME}.{os.getpid()}"
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        with open(fd, "wb") as file:
-            file.write(to_json({"schema": SCHEMA, "pins": pins}, indent=1).encode() + b"\n")
-            file.flush()
-            os.fsync(fd)
-        os.rename(temporary, folder / NAME)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -20,6 +20,7 @@ from smart_monitor.snapshots.listing import Snapshot, directories, list_snapshot
 from smart_monitor.snapshots.lock import store_lock
 from smart_monitor.snapshots.names import shown
 from smart_monitor.snapshots.pins import PinsUnusable, pinned
+from smart_monitor.snapshots.remote.records import pending
 from smart_monitor.snapshots.retention import Plan, Verdict, plan
 from smart_monitor.snapshots.verify import verify
 from smart_monitor.snapshots.worker import Life, Stopped, lower, say
@@ -98,7 +99,7 @@ def _drop(verdict: Verdict, snapshots: int, folder: Path, now: float, outcome: O
 def _look(out: Path, settings: Settings, now: float, sound: set[str]) -> Outcome:
     known = list_snapshots(out)
     intents = IntentBox(out / ".smart_monitor" / "intents").ids()
-    found = plan(known, settings, now, pinned=pinned(out), promised=intents, sound=sound)
+    found = plan(known, settings, now, pinned=pinned(out), promised=intents, unsent=pending(out, now), sound=sound)
     names = {s.name for s in known}
     return Outcome(found, damaged=[d.name for d in directories(out) if d.name not in names])
 

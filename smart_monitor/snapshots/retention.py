@@ -1,9 +1,10 @@
 """Retention: which snapshots stay and which go, and the rule behind each. A pure plan: nothing is touched here.
 
-Untouchable are the current best model, the newest snapshot known to be sound, what a person pinned and what a
-promise is still open for. Then, as in the guide's clean-up, best models stay for ever (or so many of them)
-and all others for 30 days, at least the last 3 of each reason. A limit on all bytes takes the oldest of
-what only its age keeps, then the oldest of the last of each reason; never a best model within its count.
+Untouchable are the current best model, the newest snapshot known to be sound, what a person pinned, what a
+promise is still open for and what waits to be copied to the remote. Then, as in the guide's clean-up, best
+models stay for ever (or so many of them) and all others for 30 days, at least the last 3 of each reason. A
+limit on all bytes takes the oldest of what only its age keeps, then the oldest of the last of each reason;
+never a best model within its count.
 """
 
 from __future__ import annotations
@@ -55,15 +56,16 @@ def plan(
     *,
     pinned: Collection[str] = (),
     promised: Collection[str] = (),
+    unsent: Collection[str] = (),
     sound: Collection[str] | None = None,
 ) -> Plan:
     """What to keep and what to drop at `now` (unix seconds).
 
-    `pinned` and `sound` are names, `promised` ids of decisions. `sound` are those known to be whole; None:
-    all that nobody wrote to since they were verified and published.
+    `pinned`, `unsent` (still to be copied to the remote) and `sound` are names, `promised` ids of decisions.
+    `sound` are those known to be whole; None: all that nobody wrote to since they were verified and published.
     """
     known = sorted(snapshots, key=lambda s: (s.time, s.name))
-    kept = _untouchable(known, now, pinned, promised, sound)
+    kept = _untouchable(known, now, pinned, promised, unsent, sound)
     rules = {s.name: kept.get(s.name) or _ordinary(s, known, settings, now) for s in known}
     limit = settings.keep_total_gb * GIB
     if limit:
@@ -82,13 +84,20 @@ _Rule = tuple[bool, str, int]
 
 
 def _untouchable(
-    known: Sequence[Snapshot], now: float, pinned: Collection[str], promised: Collection[str], sound: Collection[str] | None
+    known: Sequence[Snapshot],
+    now: float,
+    pinned: Collection[str],
+    promised: Collection[str],
+    unsent: Collection[str],
+    sound: Collection[str] | None,
 ) -> dict[str, _Rule]:
     present = [s for s in known if s.time <= now + AHEAD] or known  # a wrong clock must not take the place of the real newest
     found: dict[str, _Rule] = {}
     for snapshot in known:
         if snapshot.id in promised:
             found[snapshot.name] = True, "its promise is still open", _NEVER
+        if snapshot.name in unsent:
+            found[snapshot.name] = True, "not yet copied to the remote", _NEVER
         if snapshot.name in pinned:
             found[snapshot.name] = True, "pinned", _NEVER
     whole = [s for s in present if (not s.touched if sound is None else s.name in sound)]

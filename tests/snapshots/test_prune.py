@@ -17,6 +17,7 @@ from smart_monitor.snapshots.listing import list_snapshots
 from smart_monitor.snapshots.lock import store_lock
 from smart_monitor.snapshots.pins import PinsUnusable, pin, pinned, unpin
 from smart_monitor.snapshots.prune import look, prune
+from smart_monitor.snapshots.remote.records import digest_of, record_of, set_target
 from smart_monitor.snapshots.trash import dropped, empty, reading
 from smart_monitor.snapshots.verify import verify
 from tests.snapshots.made import DAY, NOW, made
@@ -95,6 +96,17 @@ def test_one_whose_promise_is_open_stays_or_it_would_be_made_anew(tmp_path: Path
     box.save(Intent(identity, old[0].name, "nan", NOW, "20250101_000000"))
     prune(tmp_path, LEAN, NOW)
     assert [old[0].name, old[2].name] == names(tmp_path)
+
+
+def test_one_that_waits_to_be_copied_to_the_remote_stays_but_not_for_ever(tmp_path: Path, old: list[Path]) -> None:
+    set_target(tmp_path, "file:///elsewhere", 7)
+    assert 3 == len(names(tmp_path))
+    prune(tmp_path, LEAN, NOW)
+    assert {"not yet copied to the remote", "newest verified"} == {v.rule for v in look(tmp_path, LEAN, NOW).plan.verdicts}
+    for path in old:
+        record_of(tmp_path, "file:///elsewhere", path.name, digest_of(path)).save()
+    prune(tmp_path, LEAN, NOW + 9 * 365 * DAY)
+    assert [old[2].name] == names(tmp_path)
 
 
 def test_one_that_is_being_read_stays_this_time_and_the_others_go(tmp_path: Path, old: list[Path]) -> None:

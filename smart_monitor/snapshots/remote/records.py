@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 
 from smart_monitor.model import SCHEMA, to_json
 from smart_monitor.snapshots import sums
-from smart_monitor.snapshots.folders import make_private
+from smart_monitor.snapshots.folders import write_private
 from smart_monitor.snapshots.listing import list_snapshots
 
 OPEN, DONE, REFUSED = "open", "done", "refused"
@@ -147,19 +146,3 @@ def _load(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError):
         return {}
     return fields if isinstance(fields, dict) and fields.get("schema") == SCHEMA else {}
-
-
-def write_private(path: Path, content: bytes) -> None:
-    """A file of ours, 0600, replaced whole or not at all and on the disk when this returns. Raises OSError."""
-    make_private(str(path.parent.absolute()))
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        with open(fd, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(fd)
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
