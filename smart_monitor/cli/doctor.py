@@ -63,6 +63,7 @@ def examine(base: Path, out: Path | None, settings: Settings) -> Iterator[Check]
     yield from _values(known, settings)
     yield from _checkpoints(base, settings)
     yield from _disk(place, settings)
+    yield from _remote(known, settings)
 
 
 def _monitor(place: Any, known: dict[str, Any] | None) -> Iterator[Check]:
@@ -164,3 +165,18 @@ def _disk(place: Any, settings: Settings) -> Iterator[Check]:
     need = settings.min_free_gb
     yield Check("ok" if free > need else "bad", f"{free:.1f} GiB free in {where}; {need:g} GiB must stay free after a copy",
                 "" if free > need else "Free disk space, or lower min_free_gb.")  # fmt: skip
+
+
+def _remote(known: dict[str, Any] | None, settings: Settings) -> Iterator[Check]:
+    from smart_monitor.snapshots.remote.address import lacking, shown_as
+
+    copies = (known or {}).get("remote") or {}
+    if settings.remote and (why := lacking(settings.remote)):
+        yield Check("bad", f"snapshots can't be copied to {shown_as(settings.remote)}", why)
+    elif copies.get("trouble"):
+        yield Check("bad", f"copying to {copies['url']} fails: {copies['trouble']}", "It is tried again by itself.")
+    elif settings.remote:
+        waiting = len(copies.get("waiting", []))
+        yield Check("ok", f"snapshots are copied to {shown_as(settings.remote)} as well; {waiting} waiting")
+    for name, why in copies.get("refused", {}).items():
+        yield Check("bad", f"{name} is not copied to the remote: {why}", f"smart-monitor snapshots push {name} tries again.")

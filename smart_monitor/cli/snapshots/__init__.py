@@ -14,6 +14,8 @@ COMMANDS = {
     "restore": "Write a checkpoint back to a directory that the trainer can resume from.",
     "pin": "Keep snapshots for ever.",
     "unpin": "Let the rules decide again about pinned snapshots.",
+    "push": "Copy snapshots to the remote now, by hand.",
+    "fetch": "Bring a snapshot back from the remote.",
     "prune": "Drop what the rules no longer keep, and say which rule it was.",
 }
 

@@ -23,6 +23,7 @@ from smart_monitor.snapshots.listing import list_snapshots
 from smart_monitor.snapshots.remote import records
 from smart_monitor.snapshots.remote.address import lacking, run_folder, without_secrets
 from smart_monitor.snapshots.remote.upload import Gone, Refused, Upload
+from smart_monitor.snapshots.trash import reading
 from smart_monitor.snapshots.worker import Life, Stopped, lower, say
 
 ENOUGH = 2
@@ -102,12 +103,15 @@ class _Pass:
             overwrite=self._job["overwrite"], thorough=self._job["thorough"],
         )  # fmt: skip
         try:
-            done = upload.perform()
+            with reading(snapshot.path):  # it is not pruned meanwhile
+                done = upload.perform()
         except Refused as refusal:
             record.close(records.REFUSED, str(refusal))
             self._tell({"refused": name, "why": str(refusal)})
-        except Gone:
-            record.path.unlink(missing_ok=True)
+        except (Gone, FileNotFoundError):
+            if snapshot.path.is_dir():
+                raise
+            record.path.unlink(missing_ok=True)  # it was deleted meanwhile
         else:
             facts = {"bytes": done.bytes, "moved": done.sent, "seconds": round(done.seconds, 3), "proof": done.proof}
             self._tell({"sent": name, "at": self._remote.at(folder), **facts})
