@@ -97,6 +97,13 @@ def waiting(out: Path, url: str) -> tuple[list[str], dict[str, str]]:
     return [name for name, _ in found if name not in cannot], cannot
 
 
+def forget_gone(out: Path, url: str) -> None:
+    """Remove the records of snapshots that stand here no more. Raises OSError."""
+    for path in _path(out, url, "").parent.glob("*.json"):
+        if not (out / "snapshots" / path.stem).exists():
+            path.unlink(missing_ok=True)
+
+
 def pending(out: Path, now: float | None = None) -> set[str]:
     """Names of the snapshots that are not to be pruned yet: they wait to be copied to the remote that is set.
 

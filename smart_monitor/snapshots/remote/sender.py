@@ -86,6 +86,7 @@ class _Pass:
                 why, failures = sentence(error), failures + 1
                 if failures >= ENOUGH:
                     break
+        records.forget_gone(self._out, self._url)
         return {"result": "failed", "why": why} if why else {"result": "done"}
 
     def _send(self, name: str) -> None:

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from smart_monitor.config import Settings
+from smart_monitor.snapshots.prune import prune
 from smart_monitor.snapshots.remote import process, records
 from smart_monitor.snapshots.remote.process import RemoteCopies, Sender
+from tests.snapshots.made import DAY, NOW, made
 from tests.snapshots.remote import rig
 from tests.snapshots.remote.rig import content, job, require_whole_or_unseen, send, snapshot_in, until
 
@@ -205,6 +207,23 @@ def test_pruning_waits_for_a_copy_and_not_for_ever(tmp_path: Path):
     assert records.pending(tmp_path) == {here.name}  # there it does not stand yet
     copies(tmp_path, "")
     assert records.pending(tmp_path) == set()
+
+
+def test_what_is_not_copied_yet_is_not_pruned_and_afterwards_it_is_and_its_record_goes(tmp_path: Path):
+    old = [made(tmp_path, at=NOW - days * DAY, step=int(days)) for days in (60, 50, 40)]
+    rules, url = Settings(keep_last=1), f"file://{tmp_path}/far"
+    copies(tmp_path, url)
+
+    waits = prune(tmp_path, rules, NOW)
+    send(tmp_path, url)
+    goes = prune(tmp_path, rules, NOW)
+    last = made(tmp_path, at=NOW)
+    send(tmp_path, url)
+
+    assert [(v.keep, v.rule) for v in waits.plan.verdicts[:2]] == [(True, "not copied to the remote yet")] * 2
+    assert [v.name for v in goes.dropped] == [p.name for p in old[:2]]
+    assert sorted(p.stem for p in records.folder_of(tmp_path).rglob("anomaly_*.json")) == [old[2].name, last.name]
+    assert sorted(p.name for p in (tmp_path / "far" / "llama 7b").iterdir()) == sorted(p.name for p in [*old, last])
 
 
 def test_records_that_can_not_be_read_cost_a_look_and_nothing_else(tmp_path: Path):
