@@ -220,7 +220,7 @@ def test_what_is_not_copied_yet_is_not_pruned_and_afterwards_it_is_and_its_recor
     last = made(tmp_path, at=NOW)
     send(tmp_path, url)
 
-    assert [(v.keep, v.rule) for v in waits.plan.verdicts[:2]] == [(True, "not copied to the remote yet")] * 2
+    assert [(v.keep, v.rule) for v in waits.plan.verdicts[:2]] == [(True, "not yet copied to the remote")] * 2
     assert [v.name for v in goes.dropped] == [p.name for p in old[:2]]
     assert sorted(p.stem for p in records.folder_of(tmp_path).rglob("anomaly_*.json")) == [old[2].name, last.name]
     assert sorted(p.name for p in (tmp_path / "far" / "llama 7b").iterdir()) == sorted(p.name for p in [*old, last])
