@@ -19,6 +19,9 @@ from tests.daemon.watching import ROOT, Monitor, Trainer, command, environment, 
 
 pytestmark = pytest.mark.timeout(180)
 
+# A shell starts what runs in its background, tests maybe, deaf to SIGINT.
+HEARING = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from smart_monitor.cli import main; main()"
+
 
 def by_hand(base: Path, *arguments: str) -> dict[str, Any]:
     found = command("snapshot", "--base-dir", base, "--json", *arguments)
@@ -34,7 +37,7 @@ def metadata(found: dict[str, Any]) -> dict[str, Any]:
 
 def started(base: Path, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "smart_monitor", "snapshot", "--base-dir", str(base), *arguments], env=environment(), cwd=ROOT,
+        [sys.executable, "-c", HEARING, "snapshot", "--base-dir", str(base), *arguments], env=environment(), cwd=ROOT,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
