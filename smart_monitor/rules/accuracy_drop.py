@@ -11,8 +11,9 @@ class AccuracyDrop(Rule):
     overfitting, a collapsed head, a broken evaluation.
 
     Formula: accuracy < mean of the last `loss_window`/2 admitted values - `accuracy_drop_threshold`
-    (10 points), and, with the noise guard, at least 1.5 noises below the median of the last 21, and either 5
-    noises below it or 8 points below the lowest of them.
+    (10 points), and, with the noise guard, at least 1 noise and 5 step noises (what neighbours differ by:
+    the sampling error of small batches) below the median of the last 21; half as many where it is the
+    fourth in a row.
 
     Judges from: 3 earlier values.
 

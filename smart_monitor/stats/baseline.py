@@ -11,13 +11,15 @@ Level: median of the last 21 admitted values. Residual: distance from that level
 root mean square over the last 200 residuals (it tames one-sided heavy tails, where a robust scale
 alone cries wolf), their interquartile range / 1.349 (sigma of a normal distribution), and 1 %. Where the
 level is on the move, the changes from value to value give a second bar: 16 times their typical size.
-All of it is relative, so that loss x 1024 changes no verdict.
+They also say how far neighbours differ by chance, which neither a tail nor a trend widens: what stands
+out must be apart by that as well. All of it is relative, so that loss x 1024 changes no verdict.
 """
 
 from __future__ import annotations
 
 import math
 from collections import deque
+from itertools import pairwise
 from typing import Any
 
 from smart_monitor.stats.window import MedianWindow, QuartileWindow
@@ -31,6 +33,10 @@ NEW_LEVEL_MEMORY = 50
 TRANSIENT = 2
 """Values in a row that may be set aside and still count as outliers of the run, not as an event."""
 YOUNG_FACTOR = 4.0
+YOUNG_STEPS = 6.0
+"""Steps from which that factor is enough; the largest of fewer is smaller by chance, so that more is asked."""
+YOUNG_WINDOW = 10
+"""Steps looked back on: the first ones of a training are far steeper than all that follow."""
 FLOOR = 0.01
 CAP = 4.0
 """No single residual weighs more than four times the level in the noise."""
@@ -40,11 +46,18 @@ STEPS_GUARD = 16.0
 """Step noises above the mean from which a value stands out, where the level itself is on the move."""
 STEPS_LEAST = 2.0
 """Noises that it must be above the level all the same."""
-SURELY, BELOW_LOWEST = 5.0, 8.0
-"""Accuracies of small batches scatter widely: one stands out from 5 noises, or 8 points below the lowest of late."""
+ABOVE_HIGHEST = 2.0
+"""Step noises, compounded, that it must be above the highest of the level's window."""
+LOSS_APART, POINTS_APART = 4.5, 5.0
+"""Step noises from the level that a loss (compounded) or an accuracy must be, for all that its tail allows."""
+IN_A_ROW = 4
+"""Values set aside in a row for which less is asked of each: chance must come true every time."""
+TAIL = 0.25
+"""Fewer than NOISE_WINDOW residuals have seen less of their tail: the largest of n grows as n^TAIL (tail index 4)."""
 SHAPES: dict[str, dict[str, Any]] = {
-    "accuracy": {"bad": -1, "absolute": True, "times": 1.5},
-    "eval_accuracy": {"bad": -1, "absolute": True, "times": 1.5},
+    "loss": {"apart": LOSS_APART},
+    "accuracy": {"bad": -1, "absolute": True, "times": 1.0, "apart": POINTS_APART},
+    "eval_accuracy": {"bad": -1, "absolute": True, "times": 1.0, "apart": POINTS_APART},
     "reward": {"bad": -1},
     "tokens_per_sec": {"bad": -1},
     "steps_per_second": {"bad": -1},
@@ -59,21 +72,29 @@ class Baseline:
     """Level and noise of one metric; `bad` is +1 where rising is trouble, -1 where falling is.
 
     `absolute` metrics (accuracy in points of 0-100) measure residuals in points / 100 and not
-    relative to their level. A value stands out from `times` noises on; with `guard` False everything
-    stands out, which gives the literal rules.
+    relative to their level. A value stands out from `times` noises on, if it is `apart` step noises from
+    the level as well; with `guard` False everything stands out, which gives the literal rules.
     """
 
     __slots__ = (
-        "_edge", "_noise", "absolute", "admitted", "bad", "guard", "held", "inherited", "largest_change", "last", "level",
-        "mature", "mean", "negative", "positive", "recent", "residuals", "seen", "settled", "short", "squares",
+        "_edge", "_noise", "absolute", "admitted", "apart", "bad", "changes", "guard", "held", "inherited", "last",
+        "level", "mature", "mean", "negative", "positive", "recent", "residuals", "seen", "settled", "short", "squares",
         "stepped", "steps", "times", "unit",
     )  # fmt: skip
 
     def __init__(
-        self, *, bad: int = 1, absolute: bool = False, times: float = GUARD, guard: bool = True, window: int = 10
+        self,
+        *,
+        bad: int = 1,
+        absolute: bool = False,
+        times: float = GUARD,
+        guard: bool = True,
+        window: int = 10,
+        apart: float = 0.0,
     ) -> None:
         self.bad = bad
         self.times = times
+        self.apart = apart
         self.absolute = absolute
         self.guard = guard
         self.recent = MedianWindow(LEVEL_WINDOW)
@@ -100,7 +121,7 @@ class Baseline:
         """
         self.settled = NEW_LEVEL_MEMORY
         """Admitted values since a new level was believed, at most NEW_LEVEL_MEMORY."""
-        self.largest_change = 0.0
+        self.changes: deque[float] = deque(maxlen=YOUNG_WINDOW)
         self.last = math.nan
         self.mean = math.nan
         """Mean of the last half window of admitted values; NaN while there is none."""
@@ -120,7 +141,7 @@ class Baseline:
         Unlike `noise` it is raised neither by single outliers nor by a steady fall: it says how far chance
         alone reaches from step to step.
         """
-        return max(QUARTILES_TO_SIGMA * self.steps.quartiles, FLOOR) if self.steps else math.nan
+        return max(QUARTILES_TO_SIGMA * self.steps.quartiles, FLOOR) if self.residuals else math.nan
 
     @property
     def noise(self) -> float:
@@ -143,14 +164,28 @@ class Baseline:
             if self.negative:
                 times *= 2  # where losses take both signs, twice as far
             scale = unit * self.noise
-            edge = times * scale if scale > 0 else math.nan
-            if self.bad > 0 and unit == self.level and self.steps:
+            # The floor is a convention, whatever was seen.
+            tail = self._tail_unseen() if self.noise > FLOOR else 1.0
+            edge = times * scale * tail if scale > 0 else math.nan
+            if self.bad > 0 and unit == self.level and self.residuals:
+                usual = self.step_noise
                 # A level that lags behind a falling loss hides a jump that the last steps make plain.
-                edge = min(edge, max(STEPS_LEAST * scale, self.mean * (1 + STEPS_GUARD * self.step_noise) - self.level))
-            elif self.absolute:
-                edge = max(edge, min(SURELY * scale, (self.level - self.recent.extreme(self.bad)) * -self.bad + BELOW_LOWEST))
+                plain = max(self.mean * (1 + STEPS_GUARD * usual), self.recent.highest * (1 + usual) ** ABOVE_HIGHEST)
+                edge = min(edge, max(STEPS_LEAST * scale, plain - self.level))
+            elif self.absolute and self.residuals:
+                edge = max(edge, self.apart / math.sqrt(IN_A_ROW) * unit * self.step_noise)
             self._edge = edge
         return edge
+
+    def _tail_unseen(self) -> float:
+        """By how much more a noise known from few residuals must be exceeded."""
+        known = len(self.residuals)
+        return (NOISE_WINDOW / known) ** TAIL if 0 < known < NOISE_WINDOW and not self.absolute else 1.0
+
+    @property
+    def largest_change(self) -> float:
+        """The largest step of late while there were fewer than MATURE values; 0.0 before the second."""
+        return max(self.changes, default=0.0)
 
     def score(self, value: float) -> float:
         """How many noises `value` lies on the bad side of the level; NaN while nothing is known."""
@@ -168,10 +203,37 @@ class Baseline:
             return True
         if self.admitted == 0:
             return False
-        if self.mature:
-            return self._beyond(value)
-        rise = (value - self.last) * self.bad
-        return rise > 0 and rise >= YOUNG_FACTOR * self.largest_change
+        if self.admitted < MATURE and not self._dwarfs(value):
+            return False
+        return not self.mature or (self._beyond(value) and self._apart(value))
+
+    def _dwarfs(self, value: float) -> bool:
+        """The guard while there are few values: the move must dwarf every step of late.
+
+        It is counted from the level or the last value, whichever is further away. Where chance multiplies it must
+        also be twice the largest step on a logarithmic scale.
+        """
+        lower = min(self.last * self.bad, self.level * self.bad)
+        rise = value * self.bad - lower
+        if not rise > 0 or rise < YOUNG_FACTOR * max(1.0, YOUNG_STEPS / (len(self.changes) or 1)) * self.largest_change:
+            return False
+        if self.apart and lower > 0 and not self.negative:
+            widest = max((max(a / b, b / a) for a, b in pairwise(self.recent.values)), default=1.0)
+            return value >= lower * widest * widest
+        return True
+
+    def _apart(self, value: float) -> bool:
+        """Is a value beyond the edge also apart from what neighbours differ by, be it only several times in a row?
+
+        Losses are positive and their noise multiplies: where neighbours differ by half, a batch of ten times the
+        level is nothing, which no count of noises added up can say.
+        """
+        if not self.apart or self.negative or not self.residuals:
+            return True
+        noises = self.apart / math.sqrt(min(len(self.held) + 1, IN_A_ROW))
+        if self.absolute:
+            return (value - self.level) * self.bad >= noises * self.unit * self.step_noise
+        return bool(value >= self.level * (1 + self.step_noise) ** (noises * self._tail_unseen()))
 
     def _beyond(self, value: float) -> bool:
         """Does `value` reach the edge? What can be told without sorting is asked first, for the edge is never below it."""
@@ -205,7 +267,7 @@ class Baseline:
         unit = self.unit
         if unit > 0:  # NaN before the first
             self._weigh(value)
-            if self.stepped:
+            if self.stepped and value != self.last:  # a repeated value says nothing of how far chance reaches
                 step = (value - self.last) / unit
                 if not -CAP < step < CAP:
                     step = CAP if step > 0 else -CAP
@@ -217,8 +279,8 @@ class Baseline:
     def _note_change(self, value: float) -> None:
         """Let the step to `value` count in the noise of a young run; there is none to the first."""
         change = abs(value - self.last)
-        if self.admitted < MATURE and self.largest_change < change < math.inf:
-            self.largest_change = change
+        if self.admitted < MATURE and change < math.inf:
+            self.changes.append(change)
 
     def _take(self, value: float) -> None:
         self.admitted += 1
@@ -276,7 +338,14 @@ class Baseline:
 
     def successor(self) -> Baseline:
         """The baseline of the next attempt: the level starts afresh, the noise carries over."""
-        heir = Baseline(bad=self.bad, absolute=self.absolute, times=self.times, guard=self.guard, window=self.seen.maxlen or 0)
+        heir = Baseline(
+            bad=self.bad,
+            absolute=self.absolute,
+            times=self.times,
+            apart=self.apart,
+            guard=self.guard,
+            window=self.seen.maxlen or 0,
+        )
         if self.mature:
             heir.residuals = QuartileWindow(NOISE_WINDOW, self.residuals.values)
             heir.steps = QuartileWindow(STEPS_WINDOW, self.steps.values)
@@ -289,7 +358,7 @@ class Baseline:
             "recent": list(self.recent.values), "short": list(self.short), "seen": list(self.seen),
             "settled": self.settled, "residuals": self.residuals.values, "steps": self.steps.values,
             "squares": self.squares, "held": list(self.held),
-            "admitted": self.admitted, "positive": self.positive, "largest_change": self.largest_change,
+            "admitted": self.admitted, "positive": self.positive, "changes": list(self.changes),
             "last": None if math.isnan(self.last) else self.last, "inherited": self.inherited,
         }  # fmt: skip
 
@@ -304,7 +373,7 @@ class Baseline:
         self.held = list(state["held"])
         self.admitted = state["admitted"]
         self.positive = state["positive"]
-        self.largest_change = state["largest_change"]
+        self.changes.extend(state["changes"])
         self.last = math.nan if state["last"] is None else state["last"]
         self.inherited = state["inherited"]
         self.mature = self._is_mature()

@@ -38,9 +38,10 @@ class MedianWindow:
     def __len__(self) -> int:
         return len(self.values)
 
-    def extreme(self, side: int) -> float:
-        """The highest value for a positive `side`, else the lowest; IndexError while empty."""
-        return self._ordered[-1 if side > 0 else 0]
+    @property
+    def highest(self) -> float:
+        """The highest value; IndexError while the window is empty."""
+        return self._ordered[-1]
 
     def _middle(self) -> float:
         ordered, middle = self._ordered, len(self._ordered) >> 1

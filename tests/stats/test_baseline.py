@@ -11,7 +11,17 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smart_monitor.stats.baseline import CAP, FLOOR, LEVEL_WINDOW, NEW_LEVEL, NOISE_WINDOW, STEPS_WINDOW, Baseline
+from smart_monitor.stats.baseline import (
+    CAP,
+    FLOOR,
+    LEVEL_WINDOW,
+    LOSS_APART,
+    NEW_LEVEL,
+    NOISE_WINDOW,
+    SHAPES,
+    STEPS_WINDOW,
+    Baseline,
+)
 
 
 def calm(count: int, level: float = 1.0, noise: float = 0.02, seed: int = 0) -> list[float]:
@@ -43,7 +53,9 @@ def test_level_mean_and_noise_are_what_the_slow_twin_says(values: list[float]) -
     upper = math.sqrt(sum(r * r for r in residuals if r > 0) / (len(residuals) / 2))
     spread = max(quartiles(residuals) / 1.349, FLOOR)
     steps = [
-        (b - a) / statistics.median(values[max(0, n - LEVEL_WINDOW + 1) : n + 1]) for n, (a, b) in enumerate(pairwise(values))
+        (b - a) / statistics.median(values[max(0, n - LEVEL_WINDOW + 1) : n + 1])
+        for n, (a, b) in enumerate(pairwise(values))
+        if a != b
     ]
     assert statistics.median(values[-LEVEL_WINDOW:]) == base.level
     assert math.isclose(sum(values[-5:]) / len(values[-5:]), base.mean, rel_tol=1e-12)
@@ -91,3 +103,55 @@ def test_the_next_attempt_starts_with_the_noise_and_without_the_level() -> None:
     for value in (7.0, 7.1, 6.9):
         heir.observe(value, flagged=False)
     assert heir.mature and 6.9 <= heir.level <= 7.1 and heir.noise < 0.05
+
+
+def test_a_repeated_value_says_nothing_of_how_far_chance_reaches() -> None:
+    values = calm(60)
+
+    assert fed([v for value in values for v in (value, value)]).step_noise > 0.9 * fed(values).step_noise
+
+
+def test_the_fewer_steps_are_known_the_more_a_move_must_dwarf_them() -> None:
+    two, seven = fed([1.0, 1.1, 1.0]), fed([1.0, 1.1] * 4)
+
+    assert [two.stands_out(2.0), two.stands_out(2.3)] == [False, True]
+    assert [seven.stands_out(1.4), seven.stands_out(1.5)] == [False, True]
+
+
+def test_the_first_steep_steps_of_a_training_are_forgotten() -> None:
+    early = fed([50.0, 3.0, 3.2, 3.0, 3.1, 3.0, 3.2])
+    later = fed([50.0, 3.0, 3.2, 3.0, 3.1, 3.0, 3.2, 3.0, 3.1, 3.0, 3.2, 3.1])
+
+    assert [early.stands_out(20.0), later.stands_out(20.0)] == [False, True]
+
+
+def test_a_loss_whose_neighbours_differ_by_half_stands_out_later_alone_than_several_times_in_a_row() -> None:
+    source = random.Random(3)
+    values = [math.exp(source.gauss(0, 0.45)) for _ in range(300)]
+    base = fed(values, apart=LOSS_APART)
+    high = base.level * (1 + base.step_noise) ** (0.7 * LOSS_APART)
+
+    assert [fed(values).stands_out(high), base.stands_out(high)] == [True, False]
+    for _ in range(2):
+        base.observe(high, flagged=False)
+    assert base.stands_out(high)
+
+
+def test_an_accuracy_of_tiny_batches_is_not_believed_at_once_and_its_collapse_is() -> None:
+    source = random.Random(5)
+    values = [100 * sum(source.random() < 0.75 for _ in range(8)) / 8 for _ in range(300)]
+    base = fed(values, **SHAPES["accuracy"])
+
+    assert not base.stands_out(12.5)
+    for _ in range(3):
+        base.observe(0.0, flagged=False)
+    assert base.stands_out(0.0)
+
+
+@given(
+    st.lists(st.floats(0.25, 4.0), min_size=3, max_size=80), st.floats(1.0, 200.0), st.sampled_from([2.0**-40, 1024.0, 2.0**60])
+)
+def test_no_power_of_two_changes_what_stands_out(values: list[float], last: float, scale: float) -> None:
+    plain, scaled = fed(values, apart=LOSS_APART), fed([v * scale for v in values], apart=LOSS_APART)
+
+    assert plain.stands_out(last) == scaled.stands_out(last * scale)
