@@ -137,6 +137,10 @@ class Settings:
         True, "let file-system events wake the monitor sooner; the 0.5 s stat works without", group="watching"
     )
     max_status_mb: float = _setting(16.0, "a status file larger than this (MiB) is not read", low=0.01, group="watching")
+    log_patterns: tuple[str, ...] = _setting(
+        (), "regular expressions for lines of text logs; their named groups are metrics: 'it (?P<step>\\d+) L=(?P<loss>\\S+)'",
+        group="watching",
+    )  # fmt: skip
     network_quiet: float = _setting(
         5.0, "seconds a checkpoint's files must be still on a network file system (local: 1)", low=0.0, group="watching"
     )

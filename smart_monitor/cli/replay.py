@@ -18,6 +18,9 @@ from smart_monitor.model import Finding, Output, Record, finding_json, to_json
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @thresholds
 @click.option(
+    "--source", default="", metavar="NAME", help="Read this format, or this file of a run's directory, and nothing else."
+)
+@click.option(
     "--format", "form", type=click.Choice(["text", "jsonl"]), default="text", show_default=True, help="For people or programs."
 )
 @click.option(
@@ -28,16 +31,19 @@ from smart_monitor.model import Finding, Output, Record, finding_json, to_json
     help='Also draw the run and what was found; needs matplotlib: pip install "smart-monitor[plot]".',
 )  # fmt: skip
 def command(
-    paths: tuple[Path, ...], form: str, step: int | None, picture: Path | None, config: Path | None, **flags: Any
+    paths: tuple[Path, ...], source: str, form: str, step: int | None, picture: Path | None, config: Path | None, **flags: Any
 ) -> None:
     """Judge recorded runs exactly as the live monitor would, and keep nothing.
 
-    PATH is a JSONL file, a status file, or a run's directory: then its journal is replayed, else what its
-    trainer wrote. Exits 1 if there is any warning or critical finding.
+    PATH is a file that a trainer wrote (JSON lines, CSV, trainer_state.json, TensorBoard events, offline wandb,
+    MLflow, trackio, a text log, a status file), or a run's directory: then its journal is replayed, else what its
+    trainer wrote. What is read is said on stderr. Exits 1 if there is any warning or critical finding.
 
     \b
     Example:
       smart-monitor replay runs/llama-7b --format jsonl | jq .reason
+      smart-monitor replay out/checkpoint-500/trainer_state.json
+      smart-monitor replay runs/llama-7b --source tensorboard
       smart-monitor replay runs/llama-7b --explain 17500
       smart-monitor replay runs/llama-7b --plot llama-7b.png
     """
@@ -48,7 +54,7 @@ def command(
     trouble = False
     for path in paths:
         settings, _ = settings_of(path if path.is_dir() else None, config, flags)
-        judged = _told(path, settings, form) if step is None else _explained(path, settings, form, step)
+        judged = _told(path, settings, form, source) if step is None else _explained(path, settings, form, step, source)
         try:
             trouble |= _folded(judged, picture)
         except ReplayError as error:
@@ -88,13 +94,17 @@ def _folded(judged: Iterator[tuple[Record, list[Output]]], picture: Path | None)
     return trouble
 
 
-def _told(path: Path, settings: Settings, form: str) -> Iterator[tuple[Record, list[Output]]]:
+def _say(sentence: str) -> None:
+    click.echo(sentence, err=True)
+
+
+def _told(path: Path, settings: Settings, form: str, source: str) -> Iterator[tuple[Record, list[Output]]]:
     """What replay says of each record, after telling its findings."""
     from smart_monitor.replay import replay
 
     records, found = 0, 0
     write = sys.stdout.write
-    for record, outputs in replay(path, settings):
+    for record, outputs in replay(path, settings, source, _say):
         records += record.kind == "record"
         for output in outputs:
             if not isinstance(output, Finding):
@@ -109,13 +119,13 @@ def _told(path: Path, settings: Settings, form: str) -> Iterator[tuple[Record, l
         write(f"{path}: {records} records, {found} findings\n")
 
 
-def _explained(path: Path, settings: Settings, form: str, step: int) -> Iterator[tuple[Record, list[Output]]]:
+def _explained(path: Path, settings: Settings, form: str, step: int, source: str) -> Iterator[tuple[Record, list[Output]]]:
     """What replay says of each record, after telling what was seen at `step`."""
     from smart_monitor.explain import MOST, NoSuchStep, explain, explanation_json, text
     from smart_monitor.registry import rule_classes
     from smart_monitor.replay import read
 
-    run, records = read(path)
+    run, records = read(path, source, _say, settings.log_patterns)
     told = 0
     feed = explain(run, records, settings, rule_classes(), step)
     try:

@@ -54,5 +54,5 @@ class MlflowDatabase(Database):
 FORMAT = Format(
     name="mlflow_db", title="a database of MLflow's", patterns=("*.db", "*.sqlite", "*.sqlite3"), order=52,
     open=lambda place, run, name, _: MlflowDatabase(place, run, name), index="the joined step, in order of time",
-    live=False, vague=True,
+    live=False, last_resort=True, vague=True,
 )  # fmt: skip

@@ -44,5 +44,6 @@ class TrackioDatabase(Database):
 
 FORMAT = Format(
     name="trackio", title="a database of trackio's", patterns=("*.db",), order=54,
-    open=lambda place, run, name, _: TrackioDatabase(place, run, name), index="the row of the run", live=False, vague=True,
+    open=lambda place, run, name, _: TrackioDatabase(place, run, name), index="the row of the run",
+    live=False, last_resort=True, vague=True,
 )  # fmt: skip

@@ -1,0 +1,271 @@
+"""Looking into a run's directory for what its trainer writes, and choosing what to read.
+
+Bounded in depth, entries and time, since it is pointed at directories nobody has tidied. Never enters what is
+ours, hidden, or an environment of packages; links to directories are not followed. Of files that may hold
+anything (`*.jsonl`, `*.csv`, `*.log`), the beginning is read before one is chosen. Nothing is written.
+
+Of each format, the place written last is chosen, with what belongs to the same run: files beside it, the
+directory of its evaluation, its other ranks. What is found and not chosen is named, with the reason.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from smart_monitor.names import clean
+from smart_monitor.sources import Format, Options, Source, formats
+from smart_monitor.sources.files import CannotSee
+
+MAX_DEPTH = 6
+MAX_ENTRIES = 50_000
+MAX_SECONDS = 5.0
+MAX_PLACES = 200
+"""Places of one format that are weighed."""
+MAX_LOOKED_INTO = 20
+"""Places of one format whose content is looked at, the newest first."""
+OF_OLD = 86_400.0
+"""Seconds behind the newest after which a place is of another run."""
+ONE_AGE = 2.0
+"""Seconds within which times of copied files mean nothing."""
+
+_OURS = re.compile(r"snapshots|anomalies|\.smart_monitor|\.partial-.*|.*\.monitor")
+_OUR_FILES = re.compile(r"smart_monitor_\d{8}\.log|anomalies_rank_\d+\.jsonl")
+_STRANGE = frozenset({"node_modules", "__pycache__", "site-packages"})
+_RANK = re.compile(r"(?:^|[_.-])rank[_-]?(\d{1,6})(?=[_.-]|$)")
+_EVALUATION = frozenset({"train", "training", "validation", "val", "eval", "evaluation", "test"})
+_NUMBERS = re.compile(r"(\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One source that could be read."""
+
+    format: Format
+    place: Path
+    written: float
+    """Unix seconds of the last change of its files."""
+    files: int
+    rank: int | None = None
+    """Where the name says so."""
+    why: str = ""
+    """Why it is read, or left out: a clause."""
+
+    def open(self, run: str, name: str = "", options: Options | None = None) -> Source:
+        """The source itself; `name` tells it from others of the run."""
+        return self.format.open(self.place, run, name, options or Options())
+
+
+@dataclass(slots=True)
+class Found:
+    """What lies in a run's directory."""
+
+    base: Path
+    chosen: list[Seen] = field(default_factory=list)
+    """What is to be read, the most trusted first."""
+    others: list[Seen] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """What was not looked at, in sentences."""
+
+    def sentences(self) -> list[str]:
+        """What was found, what is read and why, for people."""
+        said = [f"Reads {self.shown(s)} ({s.format.title}): {s.why}." for s in self.chosen]
+        said += [f"Leaves out {self.shown(s)} ({s.format.title}): {s.why}." for s in self.others[:20]]
+        if len(self.others) > 20:
+            said.append(f"Leaves out {len(self.others) - 20} more.")
+        return said + self.notes
+
+    def shown(self, seen: Seen) -> str:
+        """The place of a source as its user would call it."""
+        try:
+            inner = seen.place.relative_to(self.base)
+        except ValueError:
+            inner = seen.place
+        return clean(self.base if str(inner) == "." else inner, 200)
+
+
+def find(base: Path, *, only: str = "", live: bool = True, clock: Callable[[], float] = time.monotonic) -> Found:
+    """Everything in `base` that can be read. Never raises.
+
+    `only`: the name of a format or of a place, to choose nothing else; `live`: leave out what is read for replay only.
+    """
+    found = Found(base)
+    places: dict[tuple[str, Path], Seen] = {}
+    for path, written in _walk(base, found.notes, clock):
+        for described in formats():
+            if not any(fnmatch.fnmatchcase(path.name, pattern) for pattern in described.patterns):
+                continue
+            place = described.place(path)
+            known = places.get((described.name, place)) if place is not None else None
+            if place is None or (known is None and sum(f == described.name for f, _ in places) >= MAX_PLACES):
+                continue
+            rank = _RANK.search(path.stem) or _RANK.search(path.parent.name)
+            before = known or Seen(described, place, 0.0, 0, int(rank[1]) if rank else None)
+            places[described.name, place] = replace(before, written=max(before.written, written), files=before.files + 1)
+    _choose(found, list(places.values()), only, live)
+    return found
+
+
+def _walk(base: Path, notes: list[str], clock: Callable[[], float]) -> Iterator[tuple[Path, float]]:
+    """(path, modification time) of the files below `base` that may be somebody's metrics."""
+    deadline, entries, deep = clock() + MAX_SECONDS, 0, False
+    todo: list[tuple[str, int]] = [(str(base), 0)]
+    while todo:
+        directory, depth = todo.pop(0)  # the nearest first
+        try:
+            with os.scandir(directory) as listed:
+                here = sorted(listed, key=lambda e: e.name)
+        except OSError:
+            continue
+        if any(e.name == "pyvenv.cfg" for e in here):
+            continue
+        for entry in here:
+            entries += 1
+            try:
+                if entry.is_dir(follow_symlinks=False):
+                    if _is_ours(entry.name) or entry.name.startswith(".") or entry.name in _STRANGE:
+                        continue
+                    deep = deep or depth + 1 > MAX_DEPTH
+                    if depth + 1 <= MAX_DEPTH:
+                        todo.append((entry.path, depth + 1))
+                elif entry.is_file() and not _OUR_FILES.fullmatch(entry.name):
+                    yield Path(entry.path), entry.stat().st_mtime
+            except OSError:
+                continue
+        if entries > MAX_ENTRIES or clock() > deadline:
+            notes.append(
+                f"{clean(base)} holds too much: only {entries} entries of it were looked at; name the file with --source."
+            )
+            return
+    if deep:
+        notes.append(f"Directories more than {MAX_DEPTH} levels deep were not looked into.")
+
+
+def _is_ours(name: str) -> bool:
+    return _OURS.fullmatch(name) is not None
+
+
+def _choose(found: Found, places: list[Seen], only: str, live: bool) -> None:
+    """Divide `places` into chosen and others."""
+    newest = max((s.written for s in places if s.format.live or not live), default=0.0)
+    for described in sorted(formats(), key=lambda f: (f.last_resort, f.order)):
+        mine = sorted((s for s in places if s.format is described), key=_age, reverse=True)
+        if only:
+            left = [s for s in mine if not _is_meant(found.base, s, only)]
+            found.others += [replace(s, why=f"only {clean(only, 80)} was asked for") for s in left]
+            mine = [s for s in mine if s not in left]
+        elif live and not described.live:
+            found.others += [
+                replace(s, why="a database is read for replay only, so that no reader holds up its writer") for s in mine
+            ]
+            continue
+        elif described.last_resort and found.chosen:
+            found.others += [replace(s, why="better sources were found") for s in mine]
+            continue
+        _of_one_format(found, mine, newest, asked=bool(only))
+    found.chosen.sort(key=lambda s: s.format.order)
+    found.chosen = [replace(s, why=_reason(at, s)) for at, s in enumerate(found.chosen)]
+
+
+def _of_one_format(found: Found, mine: list[Seen], newest: float, *, asked: bool) -> None:
+    """Choose the newest of the places of one format, and what belongs to it."""
+    first: Seen | None = None
+    for at, seen in enumerate(mine):
+        if seen.written < newest - OF_OLD and not asked:
+            found.others.append(replace(seen, why="it was last written more than a day before the others"))
+        elif first is not None and not _belongs(seen, first):
+            found.others.append(replace(seen, why=f"{found.shown(first)} was written later"))
+        elif seen.format.vague and at >= MAX_LOOKED_INTO:
+            found.others.append(replace(seen, why="too many like it"))
+        elif seen.format.vague and (trouble := looked_into(seen)):
+            found.others.append(replace(seen, why=trouble))
+        else:
+            first = first or seen
+            found.chosen.append(seen)
+
+
+def looked_into(seen: Seen) -> str:
+    """Why its content is of no use, as a clause; empty if it is metrics."""
+    if seen.place.suffix == ".jsonl" and _is_our_log(seen.place):
+        return "it is the log of a monitor"
+    source = seen.open("")
+    try:
+        if not seen.format.live:
+            next(source.whole(lambda _: None), None)
+            return ""
+    except (CannotSee, OSError) as error:
+        return clean(error).rstrip(".")
+    first = source.read({}, 0.0, 0.0, True)
+    if not first.sight.ok:
+        return first.sight.why.rstrip(".")
+    if not first.records:
+        return "it holds no metrics of training"
+    if not any(r.step is not None or r.epoch is not None or _TRAINING & r.values.keys() for r in first.records[:200]):
+        return "its rows have neither step nor loss"
+    return ""
+
+
+def _is_our_log(path: Path) -> bool:
+    """Is it the events that a monitor wrote?"""
+    try:
+        with path.open("rb") as file:
+            first = file.readline(400)
+    except OSError:
+        return False
+    return first.startswith(b'{"event"') and b'"schema"' in first
+
+
+_TRAINING = {"loss", "eval_loss", "reward", "grad_norm"}
+
+
+def _belongs(seen: Seen, first: Seen) -> bool:
+    """Is it of the same run as `first`: beside it, below it, its evaluation, another rank?"""
+    if first.format.last_resort:
+        return False
+    mine, other = _home(seen), _home(first)
+    return mine == other or (seen.place.is_dir() and other in mine.parents)
+
+
+def _home(seen: Seen) -> Path:
+    """The directory by which places of one run are told."""
+    place = seen.place if seen.place.is_dir() else seen.place.parent
+    if place.name in _EVALUATION or _RANK.search(place.name):
+        place = place.parent
+    return place
+
+
+def _age(seen: Seen) -> tuple[float, list[tuple[int, str]]]:
+    """To sort by: the time of writing, then the name with its numbers as numbers (version_12 behind version_9)."""
+    parts = _NUMBERS.split(str(seen.place))
+    return seen.written // ONE_AGE, [(int(p), "") if p.isdigit() and len(p) < 19 else (-1, p) for p in parts]
+
+
+def _is_meant(base: Path, seen: Seen, only: str) -> bool:
+    return only in (seen.format.name, str(seen.place), os.path.relpath(seen.place, base), seen.place.name)
+
+
+def _reason(at: int, seen: Seen) -> str:
+    rank = "" if seen.rank is None else f", rank {seen.rank}"
+    if at == 0:
+        return f"every metric it gives is judged from it{rank}"
+    return f"for metrics that those above do not give{rank}"
+
+
+def format_of(path: Path) -> Seen | None:
+    """How one file, or a directory that is one source, is to be read: by name, then by content; None if nobody can."""
+    written = path.stat().st_mtime
+    named = [f for f in formats() if any(fnmatch.fnmatchcase(path.name, p) for p in f.patterns)]
+    for described in named:
+        seen = Seen(described, path if not path.is_dir() else described.place(path) or path, written, 1)
+        if not described.vague or (len(named) == 1 and not described.last_resort) or not looked_into(seen):
+            return seen
+    for described in formats():
+        seen = Seen(described, path, written, 1)
+        if described not in named and described.vague and not looked_into(seen):
+            return seen
+    return Seen(named[0], path, written, 1) if named else None
