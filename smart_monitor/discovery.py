@@ -75,9 +75,12 @@ class Found:
     def sentences(self) -> list[str]:
         """What was found, what is read and why, for people."""
         said = [f"Reads {self.shown(s)} ({s.format.title}): {s.why}." for s in self.chosen]
-        said += [f"Leaves out {self.shown(s)} ({s.format.title}): {s.why}." for s in self.others[:20]]
-        if len(self.others) > 20:
-            said.append(f"Leaves out {len(self.others) - 20} more.")
+        alike: dict[tuple[str, str], list[Seen]] = {}
+        for seen in self.others:
+            alike.setdefault((seen.format.title, seen.why), []).append(seen)
+        for (title, why), left in alike.items():
+            more = f" and {len(left) - 1} more" if len(left) > 1 else ""
+            said.append(f"Leaves out {self.shown(left[0])}{more} ({title}): {why}.")
         return said + self.notes
 
     def shown(self, seen: Seen) -> str:

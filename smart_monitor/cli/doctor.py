@@ -60,6 +60,7 @@ def examine(base: Path, out: Path | None, settings: Settings) -> Iterator[Check]
     known = read_vitals(place)
     yield from _monitor(place, known)
     yield from _source(base, settings)
+    yield from _others(base)
     yield from _values(known, settings)
     yield from _checkpoints(base, settings)
     yield from _disk(place, settings)
@@ -107,6 +108,16 @@ def _source(base: Path, settings: Settings) -> Iterator[Check]:
             yield Check("note", f"the trainer says it is {record.state}", "In this state values are not judged.")
     for oddity in seen.oddities:
         yield Check("note", oddity)
+
+
+def _others(base: Path) -> Iterator[Check]:
+    """What else lies there."""
+    from smart_monitor.discovery import find
+
+    found = find(base, live=False)
+    found.chosen = [s for s in found.chosen if s.format.name != "status"]
+    for sentence in found.sentences()[:10]:
+        yield Check("note", f"for replay: {sentence}")
 
 
 def _values(known: dict[str, Any] | None, settings: Settings) -> Iterator[Check]:
