@@ -131,7 +131,7 @@ def main() -> int:
     except (PinsUnusable, OSError) as error:
         say({"trouble": f"nothing was pruned: {reason_of(error)}"})
         return 1
-    for trouble in done.troubles:
+    for trouble in [*done.troubles, *filter(None, [done.plan.unmet])]:
         say({"trouble": trouble})
     return 0
 

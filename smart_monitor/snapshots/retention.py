@@ -43,6 +43,16 @@ class Plan:
     verdicts: tuple[Verdict, ...]
     before: int
     after: int
+    limit: float = 0.0
+    """Bytes that all may take; 0: any number."""
+
+    @property
+    def unmet(self) -> str:
+        """Why the limit can't be met, a sentence; empty if it is."""
+        if not self.limit or self.after <= self.limit:
+            return ""
+        over = (self.after - self.limit) / GIB
+        return f"the limit of {self.limit / GIB:g} GiB is exceeded by {over:.1f} GiB of best models and what else never goes"
 
     @property
     def drops(self) -> tuple[Verdict, ...]:
@@ -71,7 +81,7 @@ def plan(
     if limit:
         _fit(known, rules, limit)
     verdicts = tuple(Verdict(s.name, rules[s.name][0], rules[s.name][1], s.bytes) for s in known)
-    return Plan(verdicts, storage(known), storage(s for s in known if rules[s.name][0]))
+    return Plan(verdicts, storage(known), storage(s for s in known if rules[s.name][0]), limit)
 
 
 def storage(snapshots: Iterable[Snapshot]) -> int:

@@ -123,6 +123,7 @@ def test_a_limit_on_bytes_takes_what_only_its_age_keeps_first_and_the_oldest_of_
     assert (6 * 2**30, 4 * 2**30) == (found.before, found.after)
     tight = plan(known, dataclasses.replace(settings, keep_total_gb=1), NOW)
     assert {"best", "spike-0"} == {v.name for v in tight.verdicts if v.keep}
+    assert ("", "the limit of 1 GiB is exceeded by 1.0 GiB of best models and what else never goes") == (found.unmet, tight.unmet)
 
 
 def test_shared_storage_counts_once() -> None:

@@ -70,6 +70,8 @@ def _print(done: Outcome, dry: bool) -> None:
         click.echo(f"left  {'?':>9}  {name}  (damaged or half-deleted: `snapshots verify` says how, delete it by hand)")
     for trouble in done.troubles:
         click.echo(f"Error: {trouble}", err=True)
+    if done.plan.unmet:
+        click.echo(f"Warning: {done.plan.unmet}", err=True)
     drops, kept = len(done.plan.drops if dry else done.dropped), len(done.plan.verdicts) - len(done.plan.drops)
     freed = size(done.plan.before - done.plan.after)
     would = ("would be ", "would be freed") if dry else ("", "freed")
