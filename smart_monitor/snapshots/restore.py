@@ -26,7 +26,7 @@ from smart_monitor.snapshots.partials import remove_tree
 from smart_monitor.snapshots.publish import METADATA
 from smart_monitor.snapshots.trash import reading
 
-_PREFIX = re.compile(r"\.restoring-(?P<host>[A-Za-z0-9._-]+)-(?P<pid>[0-9]+)-(?P<start>[0-9]+)-.+")
+_PREFIX = re.compile(r"\.restoring-(?P<host>[A-Za-z0-9._-]+)-(?P<pid>[0-9]+)-(?P<start>[0-9]+)-.+\.tmp")
 _AT_FDCWD = -100
 _NOREPLACE = 1
 """renameat2 flag: fail if the new name is taken."""
@@ -130,7 +130,9 @@ def _restore(
         raise Taken(f"{shown(str(target))} is there already")
     target.parent.mkdir(parents=True, exist_ok=True)
     sweep(target.parent)
-    temporary = target.parent / f".restoring-{host()}-{os.getpid()}-{process_start(os.getpid())}-{target.name[:80]}"
+    owner = f"{host()}-{os.getpid()}-{process_start(os.getpid())}"
+    # The ending tells trainers and monitors that it is no checkpoint yet.
+    temporary = target.parent / f".restoring-{owner}-{target.name[:80]}.tmp"
     try:
         os.mkdir(temporary)
         bad = _copy(snapshot, temporary, part, digests, unverified, passed)

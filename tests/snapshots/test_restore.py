@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from smart_monitor.checkpoints.shelf import Shelf
 from smart_monitor.snapshots.prune import prune
 from smart_monitor.snapshots.restore import Refused, restore
 from smart_monitor.snapshots.verify import verify
@@ -133,6 +134,22 @@ def test_it_refuses_to_write_below_snapshots_or_around_them(kept: Path, tmp_path
     assert [] == verify(kept)
 
 
+def test_while_it_is_copied_beside_checkpoints_nobody_takes_it_for_one(tmp_path: Path) -> None:
+    hf_checkpoint(tmp_path / "current_model", 500)
+    path = snapshot(tmp_path, tmp_path)
+    seen: set[str] = set()
+
+    def passed(_: int) -> None:
+        shelf = Shelf(tmp_path)
+        shelf.scan(time.time() + 100)
+        seen.update(c.name for c in shelf.complete())
+
+    restore(path, tmp_path / "current_model" / "checkpoint-900", passed=passed)
+    assert {"checkpoint-500"} == seen
+    passed(0)
+    assert {"checkpoint-500", "checkpoint-900"} == seen
+
+
 @pytest.mark.parametrize("name", ["model/checkpoint-100/model.safetensors", "metadata.json", "SHA256SUMS"])
 def test_a_flipped_bit_is_refused_unless_asked_for_and_then_named(kept: Path, tmp_path: Path, name: str) -> None:
     content = bytearray((kept / name).read_bytes())
@@ -203,7 +220,7 @@ def test_killed_in_the_middle_nothing_stands_under_the_name_and_the_next_one_cle
     restorer = subprocess.Popen([sys.executable, "-c", RESTORER, kept, target], cwd=ROOT)
     until(lambda: any(p.is_file() for p in target.parent.rglob("*")), 30)
     assert [] == restorer_leaves(target)
-    (tmp_path / "new" / ".restoring-elsewhere-1-1-x").mkdir()
+    (tmp_path / "new" / ".restoring-elsewhere-1-1-x.tmp").mkdir()
     other = subprocess.Popen([sys.executable, "-c", RESTORER, kept, tmp_path / "new" / "other"], cwd=ROOT)
     until(lambda: 3 == len(os.listdir(target.parent)), 30)
     restorer.send_signal(signal.SIGKILL)
@@ -217,7 +234,7 @@ def test_killed_in_the_middle_nothing_stands_under_the_name_and_the_next_one_cle
     other.wait()
     shutil.rmtree(target)
     restore(kept, target)
-    assert [".restoring-elsewhere-1-1-x", "checkpoint-100"] == sorted(os.listdir(target.parent))
+    assert [".restoring-elsewhere-1-1-x.tmp", "checkpoint-100"] == sorted(os.listdir(target.parent))
 
 
 def restorer_leaves(target: Path) -> list[str]:
