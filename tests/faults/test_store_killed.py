@@ -6,9 +6,12 @@ SMART_MONITOR_KILLS sets the number of trials (60 by default), SMART_MONITOR_KIL
 from __future__ import annotations
 
 import collections
+import contextlib
+import functools
 import json
 import os
 import random
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -44,15 +47,47 @@ def visible(base: Path) -> set[str]:
         return set()
 
 
-@pytest.mark.timeout(60 + 3 * TRIALS)
+def promises(base: Path) -> set[Path]:
+    return set((base / ".smart_monitor" / "intents").glob("*.json"))
+
+
+def has_promised(base: Path, known: set[Path], driver: int) -> bool:
+    return bool(promises(base) - known) or not alive(driver)
+
+
+def turn_over(models: Path, trial: int) -> None:
+    """The trainer saves now and then, keeps two checkpoints, and writes the newest weights beside them."""
+    if trial % 4:
+        return
+    path = hf_checkpoint(models, 500 + trial, files=3, size=400_000)
+    shutil.copyfile(path / "model-00001-of-00003.safetensors", models / "adapter_model.safetensors")
+    for old in sorted(models.glob("checkpoint-*"), key=lambda p: int(p.name.partition("-")[2]))[:-2]:
+        shutil.rmtree(old)
+
+
+def inodes(path: Path) -> set[int]:
+    """Of every file below it that stands."""
+    found = set()
+    for folder, _, files in os.walk(path):
+        for file in files:
+            with contextlib.suppress(FileNotFoundError):
+                found.add(os.lstat(os.path.join(folder, file)).st_ino)
+    return found
+
+
+@pytest.mark.timeout(60 + 6 * TRIALS)
 def test_nothing_visible_is_ever_incomplete_and_every_promise_is_kept_exactly_once(tmp_path: Path) -> None:
-    hf_checkpoint(tmp_path / "current_model", 500, files=3, size=400_000)
-    before = fingerprint(tmp_path / "current_model")
+    models = tmp_path / "current_model"
     chance = random.Random(SEED)
     seen: set[str] = set()
     with Drivers() as drivers:
         for trial in range(TRIALS):
+            turn_over(models, trial)
+            before = fingerprint(models)
+            known = promises(tmp_path)
             driver = drivers.start(tmp_path, [f"trial-{trial}"], rate=30.0)
+            if trial % 2:  # on a busy machine it would often be killed before it did anything
+                until(functools.partial(has_promised, tmp_path, known, driver), 30)
             time.sleep(chance.uniform(0.0, 0.3))
             victims = chance.choice(("driver", "worker", "both"))
             workers = children(driver)
@@ -63,9 +98,12 @@ def test_nothing_visible_is_ever_incomplete_and_every_promise_is_kept_exactly_on
                     kill(worker)
                 time.sleep(chance.uniform(0.0, 0.1))
             kill(driver)
+            where = f"seed {SEED}, trial {trial}, {victims} killed"
             for name in visible(tmp_path) - seen:
-                assert verify(tmp_path / "snapshots" / name) == [], f"seed {SEED}, trial {trial}, {victims} killed"
+                assert verify(tmp_path / "snapshots" / name) == [], where
                 seen.add(name)
+            assert fingerprint(models) == before, where
+            assert not inodes(models) & inodes(tmp_path / "snapshots"), where
         last = drivers.start(tmp_path, [])
         until(lambda: not alive(last), 30 + TRIALS)
     kept = collections.Counter(
@@ -77,12 +115,19 @@ def test_nothing_visible_is_ever_incomplete_and_every_promise_is_kept_exactly_on
     assert set(kept) <= promised
     assert set(kept.values()) == {1}, f"seed {SEED}: {kept.most_common(3)}"
     assert told == set(kept), f"seed {SEED}"
-    assert len(kept) > TRIALS * 0.6
+    assert len(kept) >= TRIALS // 2
     assert all(verify(s.path) == [] for s in list_snapshots(tmp_path))
     assert len(list_snapshots(tmp_path)) == len(kept)
     assert partials(tmp_path) == []
     assert list((tmp_path / ".smart_monitor" / "intents").glob("*.json")) == []
-    assert before == fingerprint(tmp_path / "current_model")
+    assert before == fingerprint(models)
+    ways = collections.Counter(
+        f["how"]
+        for n in visible(tmp_path)
+        for f in json.loads((tmp_path / "snapshots" / n / "metadata.json").read_text())["files"]
+    )
+    assert ways["shared"] > 0
+    assert ways["copy"] > 0
 
 
 @pytest.mark.parametrize("rate", [0.5, 0.01], ids=["between chunks", "asleep"])
