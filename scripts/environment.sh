@@ -5,6 +5,7 @@
 #   prepare_environment all     .venv       the same, and the extras that some tests ask for
 #   prepare_environment base    .venv-base  the package in place, with its own dependencies and nothing else
 #   prepare_environment zoo     .venv-zoo   the same and torch, for training the zoo
+#   prepare_environment writers .venv-writers  as dev, and the frameworks whose checkpoints are read (about 2 GB)
 #
 # Versions are those of constraints.txt. Nothing is installed again until pyproject.toml or constraints.txt change.
 
@@ -20,8 +21,18 @@ find_python() {
     return 1
 }
 
+install_into_environment() (
+    export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
+    for package in $old; do
+        "$PYTHON" -m pip install --quiet --no-deps --target "$directory/old/${package%%==*}-${package##*==}" "$package" || return
+    done
+    export PIP_CONSTRAINT=$PWD/constraints.txt
+    [ -z "$first" ] || "$PYTHON" -m pip install --quiet "$first" || return
+    "$PYTHON" -m pip install --quiet --editable "$what" $and
+)
+
 prepare_environment() {
-    and="" extras='.[dev,plot,remote,s3-server]'
+    first="" and="" old="" extras='.[dev,plot,remote,s3-server]'
     case $1 in
         dev) directory=.venv what='.[dev]' ;;
         all) directory=.venv what=$extras ;;
@@ -29,7 +40,13 @@ prepare_environment() {
         # torch is no extra of the package: on most indexes its wheel brings gigabytes of CUDA along, and users have their
         # own. One exact version, for the zoo's numbers are that version's. PIP_INDEX_URL may name an index of CPU builds.
         zoo) directory=.venv-zoo what='.' and=$(grep '^torch==' constraints.txt) ;;
-        *) echo "prepare_environment: dev, all, base or zoo, not '$1'" >&2; return 2 ;;
+        # torch first and alone, so that nothing asks the index for a build of another kind. What is no longer written,
+        # but still lies on people's disks, has a folder of its own beside it.
+        writers)
+            directory=.venv-writers what='.[dev]' first=$(grep '^torch==' constraints.txt)
+            and="transformers peft accelerate lightning keras h5py orbax-checkpoint jax" old="safetensors==0.4.5 safetensors==0.7.0"
+            ;;
+        *) echo "prepare_environment: dev, all, base, zoo or writers, not '$1'" >&2; return 2 ;;
     esac
     PYTHON=$PWD/$directory/bin/python
     # The place is part of the stamp: an environment does not survive being moved.
@@ -49,8 +66,7 @@ prepare_environment() {
     rm -rf "$directory"
     "$python" -m venv "$directory" || { echo "Could not make $directory with $python -m venv." >&2; return 2; }
     # PIP_CONSTRAINT and not -c: it also holds for what builds the package.
-    if ! PIP_CONSTRAINT=$PWD/constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 \
-        "$PYTHON" -m pip install --quiet --editable "$what" $and; then
+    if ! install_into_environment; then
         echo "pip could not install the package into $directory; what it said stands above. Is there a way to a package index?" >&2
         return 2
     fi

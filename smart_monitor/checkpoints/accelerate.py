@@ -27,7 +27,7 @@ class Accelerate:
         "`checkpoint_i/`",
         "`random_states_0.pkl` is there, the other files are whole",
     )
-    turn = 2
+    turn = 3
 
     def find(self, folder: Folder) -> Iterable[Candidate]:
         for name in folder.folders:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -88,7 +88,10 @@ class Candidate:
     tree: Tree = field(default_factory=Tree)
     now: float = 0.0
     neighbours: frozenset[str] = frozenset()
-    """Names beside the candidate, and `sibling/name` one level into sibling directories."""
+    """Names beside the candidate that may say something about it, and `sibling/name` one level into sibling directories."""
+
+    content: tuple[str, ...] | None = None
+    """What `content_missing` found in the files, once it has looked; given where they are known not to have changed since."""
 
     def file(self, seen: Seen) -> Path:
         return self.path if seen.stamp.path == "." else self.path / seen.stamp.path
@@ -122,6 +125,10 @@ class Folder:
 
     def candidate(self, name: str, step: int | None, *, single: bool = False) -> Candidate:
         return Candidate(self.path / name, name, step, single, self.path)
+
+    def without(self, names: Container[str]) -> Folder:
+        folders, files = (tuple(n for n in those if n not in names) for those in (self.folders, self.files))
+        return Folder(self.path, folders, files, self.others)
 
     def has(self, name: str, *inner: str) -> bool:
         """Does the directory `name` hold anything of these names? One look each, nothing is opened."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import stat
 import struct
 from pathlib import Path
 from typing import Any
@@ -118,13 +117,17 @@ def first_bytes(path: Path, most: int) -> bytes:
 
 
 def short_text(path: Path) -> str | None:
-    """The text in a marker of one line, or None if there is no such file."""
+    """The one word in a marker of one line (a tag, a number), "?" for anything else, None if there is no such file.
+
+    A link is never followed: what it leads to might be shown in a log.
+    """
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            return None
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+        with open(fd, "rb") as file:
+            text = file.read(256).decode("utf-8", "replace").strip()
     except OSError:
         return None
-    return first_bytes(path, 1024).decode("utf-8", "replace").strip()
+    return text if re.fullmatch(r"[\w.=+-]{0,120}", text) else "?"
 
 
 def hdf5_problem(path: Path) -> str:
@@ -155,12 +158,25 @@ def hdf5_problem(path: Path) -> str:
 def json_object(path: Path) -> dict[str, Any] | None:
     """The object in a JSON file, or None if there is none that parses."""
     try:
-        fd = open_plain(path)
-        with open(fd, "rb") as file:
-            found = json.loads(file.read(MAX_MARKER))
-    except (OSError, ValueError, RecursionError):
+        found = json.loads(first_bytes(path, MAX_MARKER))
+    except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
+
+
+def is_json_object(path: Path) -> bool:
+    """Does a whole JSON object stand in the file? Of a long one that is indented, only its first and last bytes are read.
+
+    Within indented JSON no closing brace but the last stands at the beginning of a line.
+    """
+    try:
+        with open(open_plain(path), "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > MAX_PARSED and file.read(2) == b"{\n" and os.pread(file.fileno(), 64, size - 64).rstrip().endswith(b"\n}"):
+                return True
+    except OSError:
+        return False
+    return json_object(path) is not None
 
 
 def file_problem(path: Path) -> str:

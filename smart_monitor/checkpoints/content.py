@@ -7,13 +7,19 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
-from smart_monitor.checkpoints.candidate import Candidate, Seen, shard_of, shown
-from smart_monitor.checkpoints.checks import file_problem, json_object
+from smart_monitor.checkpoints.candidate import Candidate, Seen, shard_of, shown, step_in
+from smart_monitor.checkpoints.checks import file_problem, is_json_object, json_object, short_text
 from smart_monitor.checkpoints.shards import by_folder, distcp_missing, is_zero, tag_missing, zero_missing
 
 
 def content_missing(candidate: Candidate) -> list[str]:
     """What the files of a candidate themselves say is missing: damage, absent shards, unfinished names."""
+    if candidate.content is None:
+        candidate.content = tuple(dict.fromkeys(_content(candidate)))
+    return [*candidate.content, *unfinished(candidate)]
+
+
+def _content(candidate: Candidate) -> list[str]:
     tree = candidate.tree
     said = list(tree.problems)
     said += [f"{shown(name)} is still a temporary file" for name in tree.temporary[:3]]
@@ -36,10 +42,25 @@ def content_missing(candidate: Candidate) -> list[str]:
             said += zero_missing(candidate, folder, files)
             if folder and is_zero(files):
                 said += _tag_missing(candidate, folder)
-    said += unfinished(candidate)
     if not candidate.single and not tree.files and not said:
         said.append("no file has been written yet")
-    return list(dict.fromkeys(said))
+    return said
+
+
+def marker_missing(candidate: Candidate, marker: str) -> list[str]:
+    """Said of a marker in JSON that is written last of all and in place."""
+    if marker not in candidate.tree.names():
+        return [f"{marker}, which is written last, is missing"]
+    return [] if is_json_object(candidate.path / marker) else [f"{marker}, which is written last, does not parse"]
+
+
+def step_told(candidate: Candidate) -> int | None:
+    """The step that the markers in a directory tell where its name does not: plain JSON or text, never a pickle."""
+    names = candidate.tree.names()
+    if "trainer_state.json" in names:
+        step = (json_object(candidate.path / "trainer_state.json") or {}).get("global_step")
+        return step if isinstance(step, int) and 0 <= step < 10**18 else None
+    return step_in(short_text(candidate.path / "latest") or "") if "latest" in names else None
 
 
 def beside(candidate: Candidate, family: re.Pattern[str]) -> set[str]:

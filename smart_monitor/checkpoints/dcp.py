@@ -25,7 +25,7 @@ class Dcp:
         "any directory of `*.distcp` and `.metadata`",
         "`.metadata` is not older than any shard, and every one it names is there",
     )
-    turn = 3
+    turn = 4
 
     def find(self, folder: Folder) -> Iterable[Candidate]:
         for name in folder.folders:

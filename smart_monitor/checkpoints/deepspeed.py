@@ -27,7 +27,7 @@ class DeepSpeed:
         "`global_stepN/`, or another tag, and `latest`",
         "`latest` names it or a later one; the shards of every rank are there",
     )
-    turn = 1
+    turn = 2
 
     def find(self, folder: Folder) -> Iterable[Candidate]:
         for name in folder.folders:

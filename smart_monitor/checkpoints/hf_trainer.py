@@ -12,8 +12,7 @@ import re
 from collections.abc import Iterable
 
 from smart_monitor.checkpoints.candidate import Candidate, Folder
-from smart_monitor.checkpoints.checks import json_object
-from smart_monitor.checkpoints.content import content_missing, weights_missing
+from smart_monitor.checkpoints.content import content_missing, marker_missing, weights_missing
 
 MARKER = "trainer_state.json"
 _NAME = re.compile(r"^checkpoint-([0-9]{1,18})$")
@@ -46,7 +45,7 @@ class HuggingFaceTrainer:
         "`checkpoint-N/`",
         "`trainer_state.json` parses; every file of the index is there and whole, also what FSDP or DeepSpeed put into it",
     )
-    turn = 2
+    turn = 1
 
     def find(self, folder: Folder) -> Iterable[Candidate]:
         for name in folder.folders:
@@ -59,10 +58,7 @@ class HuggingFaceTrainer:
             return ["its name says that it is still being written"]
         said = content_missing(candidate)
         if is_trainers(candidate):
-            if MARKER not in candidate.tree.names():
-                said.append(f"{MARKER}, which is written last, is missing")
-            elif json_object(candidate.path / MARKER) is None:
-                said.append(f"{MARKER}, which is written last, does not parse")
+            said += marker_missing(candidate, MARKER)
         elif not said:
             said = weights_missing(candidate)
         return said

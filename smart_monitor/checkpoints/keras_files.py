@@ -25,7 +25,7 @@ class KerasFiles:
         "`*.keras`, `*.weights.h5`, `*.h5` with a model's name or a step",
         "the zip directory, or the HDF5 superblock, agrees with the length",
     )
-    turn = 2
+    turn = 1
 
     def find(self, folder: Folder) -> Iterable[Candidate]:
         for name in folder.files:

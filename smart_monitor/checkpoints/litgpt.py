@@ -25,7 +25,7 @@ class LitGpt:
         "`step-N/lit_model.pth`, `final/`",
         "zip directories are whole, `model_config.yaml` is there if another one has it",
     )
-    turn = 1
+    turn = 2
 
     def find(self, folder: Folder) -> Iterable[Candidate]:
         for name in folder.folders:

@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterable
 from itertools import product
 
-from smart_monitor.checkpoints.candidate import Candidate, Folder, shown
-from smart_monitor.checkpoints.checks import json_object, short_text
-from smart_monitor.checkpoints.content import content_missing
+from smart_monitor.checkpoints.candidate import Candidate, Folder
+from smart_monitor.checkpoints.checks import short_text
+from smart_monitor.checkpoints.content import content_missing, marker_missing
 from smart_monitor.checkpoints.shards import first_three
 
 TRACKER = "latest_checkpointed_iteration.txt"
@@ -44,11 +44,7 @@ class Megatron:
         said, names = content_missing(candidate), candidate.tree.names()
         if any(name.endswith(".distcp") or name == "common.pt" for name in names):
             said += first_three("", {"common.pt", ".metadata"} - names - _told(said))
-            if MARKER not in names:
-                said.append(f"{MARKER}, which is written last, is missing")
-            elif json_object(candidate.path / MARKER) is None:
-                said.append(f"{MARKER}, which is written last, does not parse")
-            return said
+            return said + marker_missing(candidate, MARKER)
         return said + _ranks_missing(names) + _tracker_missing(candidate)
 
     def proof(self, candidate: Candidate) -> str:
@@ -91,7 +87,7 @@ def _tracker_missing(candidate: Candidate) -> list[str]:
     if named is None:
         return [f"{TRACKER}, which is written last, is missing"]
     later = candidate.step is not None and re.fullmatch("[0-9]{1,18}", named) and int(named) >= candidate.step
-    return [] if later or named == candidate.name else [f"{TRACKER}, which is written last, still names {shown(named[:40])}"]
+    return [] if later or named == candidate.name else [f"{TRACKER}, which is written last, still names {named or 'nothing'}"]
 
 
 LAYOUT = Megatron()

@@ -28,7 +28,7 @@ class Orbax:
         "`STEP/`, or any directory with `_CHECKPOINT_METADATA`",
         "no `.orbax-checkpoint-tmp` in its name; every item is there, `commit_success.txt` too if another one has it",
     )
-    turn = 1
+    turn = 2
 
     def find(self, folder: Folder) -> Iterable[Candidate]:
         for name in folder.folders:

@@ -37,8 +37,10 @@ def found_in(folder: Folder, layouts: Sequence[Layout]) -> Found:
     """The candidates of one folder by name, each with the first layout that takes it."""
     found: Found = {}
     for layout in layouts:
-        for candidate in layout.find(folder):
-            found.setdefault(candidate.name, (layout, candidate))
+        mine = {candidate.name: (layout, candidate) for candidate in layout.find(folder)}
+        if mine:
+            found |= mine
+            folder = folder.without(mine)
     return found
 
 

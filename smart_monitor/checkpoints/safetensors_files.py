@@ -23,7 +23,7 @@ class SafetensorsFiles:
         "`*.safetensors` that are no shards",
         "the header agrees with the length",
     )
-    turn = 2
+    turn = 1
 
     def find(self, folder: Folder) -> Iterable[Candidate]:
         for name in folder.files:

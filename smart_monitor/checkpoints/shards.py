@@ -103,4 +103,4 @@ def tag_missing(latest: Path, tag: str, where: str = "latest") -> list[str]:
     mine, last = step_in(tag), step_in(named)
     if named == tag or (mine is not None and last is not None and last > mine):
         return []
-    return [f"{where}, which is written last, still names {shown(named[:80]) or 'nothing'}"]
+    return [f"{where}, which is written last, still names {named or 'nothing'}"]

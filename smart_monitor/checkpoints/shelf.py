@@ -9,6 +9,7 @@ from pathlib import Path
 
 from smart_monitor.checkpoints import Layout, layouts
 from smart_monitor.checkpoints.candidate import Budget, Candidate, Folder, is_temporary, look, shown
+from smart_monitor.checkpoints.content import step_told
 from smart_monitor.checkpoints.model_files import has_weights, model_files
 from smart_monitor.checkpoints.mounts import is_network
 from smart_monitor.checkpoints.places import found_in, places
@@ -19,8 +20,9 @@ NETWORK_SKEW = 60.0
 """Seconds by which the clock of a file server may be off before a time stamp alone proves stillness."""
 
 
-MAX_CANDIDATES = 200
+MAX_CANDIDATES = 100
 """Candidates looked at in one scan."""
+GRAIN = 2.0
 _MARKS = ("-unfinished", ".pt", ".pth", ".bin", "trainer_state.json")
 """Endings of names beside a candidate that may say something about it; others come and go with every step."""
 
@@ -32,6 +34,8 @@ class _Memory:
     stamps: int
     since: float
     looked: int = 0
+    content: tuple[int, tuple[str, ...]] | None = None
+    """What the files say is missing, and the entries beside them under which they said it."""
     checkpoint: Checkpoint | None = None
     whole: Checkpoint | None = None
     """The noun if its content is whole under these stamps, still or not."""
@@ -163,11 +167,12 @@ class Shelf:
         memory = before if before and before.stamps == stamps else _Memory(stamps, now)
         memory.since = min(memory.since, now)  # a clock set back must not keep it restless
         self._memory[str(candidate.path)] = memory
-        looked = hash((tuple(tree.external), tuple(tree.temporary), tuple(tree.problems), candidate.neighbours))
+        entries = hash((tuple(tree.external), tuple(tree.temporary), tuple(tree.problems)))
+        looked = hash((entries, candidate.neighbours))
         missing: list[str] = []
         if memory.whole is None or memory.looked != looked:
             memory.checkpoint = memory.whole = None
-            missing = layout.missing(candidate)
+            missing = self._missing(layout, candidate, memory, entries)
             if not missing:
                 memory.looked, memory.whole = looked, self._noun(layout, candidate)
         restless = missing or self._restless(root, candidate, memory)
@@ -182,6 +187,15 @@ class Shelf:
                 still = f"{memory.whole.complete_by}; nothing changed for {self._quiet_at(root):g} s"
                 memory.checkpoint = replace(memory.whole, complete_by=still)
             self._complete.append(memory.checkpoint)
+
+    def _missing(self, layout: Layout, candidate: Candidate, memory: _Memory, entries: int) -> list[str]:
+        """What the layout misses. The files are asked again only if they may have changed since they last were."""
+        candidate.content = memory.content[1] if memory.content and memory.content[0] == entries else None
+        missing = layout.missing(candidate)
+        # Within the grain of a time stamp a file may change and look the same.
+        settled = candidate.content is not None and self._scanned - candidate.tree.changed > GRAIN
+        memory.content = (entries, candidate.content or ()) if settled else None
+        return missing
 
     def _restless(self, root: Path, candidate: Candidate, memory: _Memory) -> list[str]:
         quiet, now = self._quiet_at(root), self._scanned
@@ -201,7 +215,7 @@ class Shelf:
         return Checkpoint(
             name=candidate.name,
             path=str(candidate.path),
-            step=candidate.step,
+            step=step_told(candidate) if candidate.step is None and not candidate.single else candidate.step,
             layout=layout.name,
             complete_by=layout.proof(candidate),
             completed=max((s.mtime_ns for s in files), default=0) / 1e9,

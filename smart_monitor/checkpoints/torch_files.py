@@ -26,7 +26,7 @@ class TorchFiles:
         "`*.pt`, `*.pth`, `*.bin` with a model's name or a step",
         "the zip directory is whole",
     )
-    turn = 2
+    turn = 1
 
     def find(self, folder: Folder) -> Iterable[Candidate]:
         for name in folder.files:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from smart_monitor.checkpoints import Layout, layouts
 from smart_monitor.checkpoints.candidate import Budget, Folder, look
 from smart_monitor.checkpoints.shelf import Shelf
-from tests.checkpoints.trees import safetensors_bytes, torch_bytes
+from tests.checkpoints.trees import hdf5_bytes, safetensors_bytes, torch_bytes
 
 FOLDERS = [
     "checkpoint-1",
@@ -26,10 +26,24 @@ FOLDERS = [
     "checkpoint-",
     "x\nstep_4",
     "-step_5",
+    "global_step6",
+    "iter_0000007",
+    "8.orbax-checkpoint-tmp",
+    "9",
+    "epoch=1-step=2.ckpt",
+    "checkpoint_3",
+    "step-4",
+    "out",
+    "checkpoints",
 ]
 FILES = [
     "model.safetensors", "m-00001-of-00002.safetensors", "model.safetensors.index.json", "trainer_state.json", "optimizer.pt",
     "ckpt.pt", "last.ckpt", "step_7.pth", "pytorch_model.bin", ".tmpabc", "x.tmp", "checkpoint-is-incomplete.txt", "config.json",
+    ".metadata", "__0_0.distcp", "__1_0.distcp", "latest", "mp_rank_00_model_states.pt",
+    "zero_pp_rank_1_mp_rank_00_optim_states.pt",
+    "latest_checkpointed_iteration.txt", "common.pt", "metadata.json", "meta.pt", "_CHECKPOINT_METADATA",
+    "model.keras", "m.weights.h5",
+    "random_states_0.pkl", "lit_model.pth", "step_7-unfinished", "global_step99999999999999999999",
     os.fsdecode(b"model_\xff.pt"), "w\n.safetensors", "y" * 200 + ".safetensors",
 ]  # fmt: skip
 CONTENTS = [
@@ -41,6 +55,13 @@ CONTENTS = [
     b"PK",
     safetensors_bytes(9),
     torch_bytes(9),
+    hdf5_bytes(99),
+    b"\x89HDF\r\n\x1a\n\0",
+    b"\x80\4__9_9.distcp.",
+    b"global_step6",
+    b"dp_world_sizeK\xffmp_world_sizeM\xff\xff",
+    b"[" * 5000,
+    b'{"item_handlers": {"../..": 1, "\\n": 2}, "global_step": "x"}',
 ]
 KINDS = ["file", "folder", "link", "loop", "fifo"]
 
@@ -63,26 +84,25 @@ def build(root: Path, entries: list[tuple[str, str, bytes, str]]) -> None:
             path.symlink_to("../.." if kind == "link" else name)
 
 
-@pytest.mark.parametrize("layout", layouts(), ids=lambda layout: layout.name)
-@settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=200, suppress_health_check=list(HealthCheck))
 @given(entries=st.lists(entry, max_size=14))
-def test_no_tree_makes_a_layout_raise_and_what_is_missing_is_said_in_words(
-    layout: Layout, entries: list[tuple[str, str, bytes, str]]
-) -> None:
+def test_no_tree_makes_a_layout_raise_and_what_is_missing_is_said_in_words(entries: list[tuple[str, str, bytes, str]]) -> None:
     root = Path(tempfile.mkdtemp())
     try:
         build(root, entries)
-        for candidate in layout.find(Folder.read(root)):
-            assert candidate.path.parent == root
-            candidate.tree = look(candidate.path, candidate.single, Budget(), 0.0)
-            for clause in layout.missing(candidate):
-                assert len(clause.split()) >= 2
-                assert clause.isprintable()
-            assert len(layout.proof(candidate).split()) >= 3
+        for layout in layouts():
+            for candidate in layout.find(Folder.read(root)):
+                assert (candidate.path.parent, candidate.folder) == (root, root)
+                candidate.tree = look(candidate.path, candidate.single, Budget(), 0.0)
+                for clause in layout.missing(candidate):
+                    assert len(clause.split()) >= 2
+                    assert clause.isprintable()
+                assert len(layout.proof(candidate).split()) >= 3
         shelf = Shelf(root)
-        shelf.scan(0.0)
-        for checkpoint in shelf.complete():
-            assert checkpoint.files
+        for now in (0.0, 10.0):
+            shelf.scan(now)
+            for checkpoint in shelf.complete():
+                assert checkpoint.files
             assert all(s.isprintable() for s in shelf.incomplete(0.0))
         shelf.model_files()
     finally:
@@ -94,6 +114,7 @@ def test_every_layout_has_its_own_name_and_is_found() -> None:
     assert {"hf_trainer", "safetensors_files", "torch_files"} <= set(found)
     assert len(found) == len(set(found))
     assert all(isinstance(layout, Layout) for layout in layouts())
+    assert [layout.turn for layout in layouts()] == sorted(layout.turn for layout in layouts())
 
 
 def test_a_directory_that_can_not_be_listed_is_an_os_error_for_the_shelf(tmp_path: Path) -> None:
