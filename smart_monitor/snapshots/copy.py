@@ -27,6 +27,8 @@ WINDOW = 32 * 2**20
 """Bytes that may be dirty where RWF_DONTCACHE is not to be had."""
 CLOCK_GRAIN = 0.05
 """Seconds within which two writes may get the same mtime (a kernel tick is 1 to 10 ms)."""
+COARSE_GRAIN = 2.0
+"""The same where mtimes are whole seconds, as on FAT and on some network file systems."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
 _NO_CLONE = (errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.EPERM, errno.ETXTBSY, errno.ENOSYS, errno.EACCES)
 
@@ -115,9 +117,10 @@ def require_same(info: os.stat_result, source: Source) -> None:
 
 def settle(source: Source) -> None:
     """Wait until a write from now on must show in the mtime (the clock-window rule of backup tools)."""
+    grain = CLOCK_GRAIN if source.mtime_ns % 10**9 else COARSE_GRAIN
     age = time.time() - source.mtime_ns / 1e9
-    if 0 <= age < CLOCK_GRAIN:
-        time.sleep(CLOCK_GRAIN - age)
+    if 0 <= age < grain:
+        time.sleep(grain - age)
 
 
 class Copier:

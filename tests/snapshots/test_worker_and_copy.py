@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from smart_monitor.snapshots.copy import Changed, Copier, Pace, Source, open_source
+from smart_monitor.snapshots.copy import Changed, Copier, Pace, Source, open_source, settle
 from smart_monitor.snapshots.intents import Intent, IntentBox
 from smart_monitor.snapshots.job import Choice, job_of
 from smart_monitor.snapshots.names import process_start
@@ -156,6 +156,19 @@ def test_a_rate_is_kept(tmp_path: Path) -> None:
     assert max(seen) <= 400_000
     os.close(fd)
     os.close(dst)
+
+
+def test_a_time_stamp_in_whole_seconds_is_given_two_of_them_to_show_the_next_write(tmp_path: Path) -> None:
+    path = tmp_path / "source"
+    path.write_text("x")
+    now = int(time.time())
+    os.utime(path, (now, now))
+    settle(source(path))
+    assert time.time() >= now + 2
+    before = time.monotonic()
+    os.utime(path, (now - 60, now - 60))
+    settle(source(path))
+    assert time.monotonic() - before < 1.5
 
 
 @pytest.mark.parametrize("change", ["size", "mtime", "replaced", "gone", "link", "directory"])
