@@ -19,7 +19,8 @@ from smart_monitor.model import Checkpoint, newest
 NETWORK_SKEW = 60.0
 """Seconds by which the clock of a file server may be off before a time stamp alone proves stillness."""
 
-
+STEADY = 0.1
+"""Seconds for which a checkpoint must have been seen unchanged, and older than its successor, to be believed finished by it."""
 MAX_CANDIDATES = 100
 """Candidates looked at in one scan."""
 GRAIN = 2.0
@@ -54,7 +55,7 @@ class Shelf:
         self._memory: dict[str, _Memory] = {}
         self._complete: list[Checkpoint] = []
         self._incomplete: list[str] = []
-        self._settling: list[tuple[Checkpoint, Candidate, Layout]] = []
+        self._settling: list[tuple[Checkpoint, Candidate, bool]] = []
         self._unfinished: list[Candidate] = []
         self._looked_at: list[Candidate] = []
         self._network: dict[str, bool] = {}
@@ -94,15 +95,13 @@ class Shelf:
         Whoever begins the next checkpoint is done with this one. That is believed where the content itself
         tells that it is whole: of a single file, or of a directory whose layout has a `marker` written last.
         """
-        return [(noun, self._is_followed(candidate, layout)) for noun, candidate, layout in self._settling]
+        return [(noun, marked and self._is_followed(candidate)) for noun, candidate, marked in self._settling]
 
-    def _is_followed(self, candidate: Candidate, layout: Layout) -> bool:
-        if candidate.step is None or not (candidate.single or getattr(layout, "marker", "\n") in candidate.tree.names()):
-            return False
+    def _is_followed(self, candidate: Candidate) -> bool:
         return any(
             other.folder == candidate.folder
-            and (other.step or 0) > candidate.step
-            and other.tree.changed > candidate.tree.changed
+            and (other.step or 0) > (candidate.step or 0)
+            and other.tree.changed > candidate.tree.changed + STEADY
             for other in self._looked_at
         )
 
@@ -181,7 +180,10 @@ class Shelf:
             if memory.whole is None:
                 self._unfinished.append(candidate)
             else:
-                self._settling.append((memory.whole, candidate, layout))
+                told = candidate.single or getattr(layout, "marker", "\n") in tree.names()
+                # Of one that was never seen otherwise nobody knows whether it is growing or being deleted.
+                steady = now - memory.since >= STEADY
+                self._settling.append((memory.whole, candidate, told and steady and candidate.step is not None))
         elif memory.whole is not None:
             if memory.checkpoint is None:
                 still = f"{memory.whole.complete_by}; nothing changed for {self._quiet_at(root):g} s"

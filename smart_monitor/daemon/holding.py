@@ -26,6 +26,9 @@ RESCAN = 30.0
 """Seconds after which a scan is made even if nothing seems to have stirred."""
 CHECK = 2.0
 """Seconds between two looks at the disk while it is nearly full; holds are given back one kind at a time."""
+QUIET = 60.0
+LINES = 5
+"""Lines about holds within that time at most."""
 ROOM = 1.2
 """Checkpoints of the largest size that the trainer is left room for before our holds go."""
 
@@ -46,6 +49,8 @@ class Holding:
         """Is the disk so full that holds are given back?"""
         self.named: frozenset[str] = frozenset()
         """Holds that promises name: they are never given back."""
+        self._unsaid = self._lines = 0
+        self._spoke = time.monotonic()
         self._stirred = True
         self._scanned = self._next = self._checked = self._given = float("-inf")
         self._known = False
@@ -117,7 +122,7 @@ class Holding:
         """Every complete checkpoint there is, from its hold where there is one."""
         found = [self._option(self.holds.noun(h), h.folder) for h in self.holds.complete]
         held = self.holds.complete
-        return found + [self._option(c, "") for c in self.shelf.complete() if not any(h.is_of(c) for h in held)]
+        return found + [self._option(c, "") for c in self.shelf.complete() if not any(h.is_of(c) or h.outlives(c) for h in held)]
 
     def _option(self, found: Checkpoint, hold: str) -> Option:
         return Option(found, self.standings.calm(found), self.standings.proven(found), hold)
@@ -183,6 +188,19 @@ class Holding:
             "floor": self._settings.min_free_gb * 2**30,
             "percent": self._settings.min_free_percent,
         }
+
+    def say(self, mono: float) -> list[str]:
+        """What is to be logged: a trainer that rotates faster than anyone can hold would fill the log otherwise."""
+        said, self.holds.said = self.holds.said, []
+        if mono - self._spoke >= QUIET:
+            if self._unsaid:
+                share = f"{self.holds.kept} of {self.holds.met} checkpoints seen could be held in time"
+                said.append(f"{self._unsaid} more lines about holds were left out; {share}")
+            self._spoke, self._unsaid, self._lines = mono, 0, 0
+        room = max(0, LINES - self._lines)
+        self._lines += len(said[:room])
+        self._unsaid += len(said[room:])
+        return said[:room]
 
     def vitals(self) -> dict[str, Any]:
         """What is held, for `status`; plain JSON."""

@@ -74,8 +74,7 @@ class Keeper:
         fresh = self.holding.turn(mono, ended=word == COMPLETED)
         if fresh and "follow" in self.holding.extra:
             self._take_nearer(min(fresh, key=lambda c: c.completed))
-        said, self.holding.holds.said = self.holding.holds.said, []
-        return said
+        return self.holding.say(mono)
 
     def pump(self) -> list[StoreEvent]:
         """Drive the store on; how its promises went."""

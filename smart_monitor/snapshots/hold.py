@@ -54,6 +54,15 @@ class Hold:
         ours = self.checkpoint
         return ours.path == found.origin and _contents(ours) == _contents(found)
 
+    def outlives(self, found: Checkpoint) -> bool:
+        """Is `found` what a deletion under way, or one cut short, has left of it?"""
+        return self.checkpoint.path == found.origin and is_remnant(found, self.checkpoint)
+
+
+def is_remnant(found: Checkpoint, whole: Checkpoint) -> bool:
+    """Does `found` lack files of `whole`, and is all else the same?"""
+    return set(_contents(found)) < set(_contents(whole))
+
 
 def _contents(found: Checkpoint) -> list[tuple[str, int, int, int]]:
     # Without the device, which a reboot may number anew.

@@ -157,11 +157,15 @@ class Holds:
         return []
 
     def _meet(self, found: Checkpoint, *, done: bool, take: bool) -> None:
-        if any(h.is_of(found) for h in self._complete.values()) or not self._is_newer(found):
+        if any(h.is_of(found) or h.outlives(found) for h in self._complete.values()) or not self._is_newer(found):
             return
         for hold in [h for h in self._complete.values() if h.checkpoint.path == found.path and h.how == "link"]:
             self._drop_spoiled(hold)
-        known, self._writings[found.path] = self._writings.pop(found.path, None), found
+        known = self._writings.pop(found.path, None)
+        if known is not None and one.is_remnant(found, known):
+            self._writings[found.path] = known
+            return
+        self._writings[found.path] = found
         if known is None or (known.files != found.files and found.path not in self._growing):
             self.met += 1
         if not take:

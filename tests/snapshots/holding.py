@@ -39,6 +39,10 @@ class Beside:
     def names(self) -> list[str]:
         return [h.checkpoint.name for h in self.holds.complete]
 
+    def known(self) -> set[str]:
+        """Where the checkpoints lie that are held, or growing."""
+        return {h.checkpoint.path for h in self.holds.complete} | set(self.holds._growing)
+
     def again(self) -> Beside:
         """As after a kill: other eyes on the same directories."""
         other = Beside(self.shelf.base, self.folder.parent.parent, self.holds.ring)

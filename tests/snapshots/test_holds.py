@@ -58,7 +58,7 @@ def test_the_writer_that_begins_the_next_checkpoint_is_done_with_this_one(model:
     beside = Beside(model.parent)
     hf_checkpoint(model, 100, aged=0)
     assert [] == beside.look()
-    time.sleep(0.02)
+    time.sleep(0.2)
     (model / "checkpoint-200").mkdir()
     [hold] = beside.look()
     assert "checkpoint-100" == hold.checkpoint.name
@@ -67,10 +67,23 @@ def test_the_writer_that_begins_the_next_checkpoint_is_done_with_this_one(model:
 def test_an_older_neighbour_with_a_higher_step_proves_nothing(model: Path) -> None:
     """A run resumed from an earlier step writes its checkpoints anew beside those of before."""
     hf_checkpoint(model, 200, aged=0)
-    time.sleep(0.02)
+    time.sleep(0.2)
     beside = Beside(model.parent)
     hf_checkpoint(model, 100, aged=0)
-    assert [] == beside.look()
+    beside.look()
+    time.sleep(0.15)
+    assert "checkpoint-100" not in [h.checkpoint.name for h in beside.look()]
+
+
+def test_what_a_deletion_cut_short_has_left_does_not_replace_the_hold(model: Path) -> None:
+    beside = Beside(model.parent)
+    path = hf_checkpoint(model, 100)
+    beside.look()
+    [hold] = beside.look(later=2)
+    (path / "config.json").unlink()  # the trainer is killed while it rotates; all that is left looks whole
+    assert [] == beside.look(later=5)
+    assert [hold] == beside.holds.complete
+    assert (1, 1) == (beside.holds.met, beside.holds.kept)
 
 
 def test_linking_does_not_make_a_still_checkpoint_restless(model: Path) -> None:
