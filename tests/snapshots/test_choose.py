@@ -84,8 +84,10 @@ def test_the_last_good_one_is_never_from_after_the_onset_nor_from_another_run(
         (500, 300, "checkpoint-500", [501, 600], "Resume from checkpoint-500 (step 500); look at steps 501–600."),
         (
             595, 500, "checkpoint-500", [501, 600],
-            "checkpoint-595 was saved at or after the onset (step 590): resume from checkpoint-500 (step 500) in last_good/; "
-            "look at steps 501–600.",
+            (
+                "checkpoint-595 was saved at or after the onset (step 590): resume from checkpoint-500 (step 500) in last_good/; "
+                "look at steps 501–600."
+            ),
         ),
         (
             590, None, None, [590, 600],
