@@ -15,6 +15,8 @@ MAX_INSIDE = 4
 MAX_MARKERS = 8
 CLOCK_GRAIN = 0.05
 """Seconds within which two changes may leave the same time stamp (a kernel tick is 1 to 10 ms)."""
+SKEW = 60.0
+"""Seconds by which a time stamp of today may lie in the future; one further off is no time at all."""
 _GONE = (0, 0, 0, 0)
 _Mark = tuple[int, int, int, int]
 
@@ -89,4 +91,4 @@ def _before(path: str, began: float) -> _Mark:
     """A mark that tells a change since the scan began; of what changed since, or so shortly before that a
     further change might leave the same stamp, one that never fits."""
     mark = _mark(path)
-    return mark if mark[3] / 1e9 < began - CLOCK_GRAIN else (*mark[:2], -2, -2)
+    return (*mark[:2], -2, -2) if 0 <= mark[3] / 1e9 - began + CLOCK_GRAIN <= SKEW else mark

@@ -51,6 +51,10 @@ class Holding:
         """Holds that promises name: they are never given back."""
         self._unsaid = self._lines = 0
         self._spoke = time.monotonic()
+        self.fresh: list[Checkpoint] = []
+        """Found complete since the last turn."""
+        self.ended = False
+        """Has the run completed?"""
         self._stirred = True
         self._scanned = self._next = self._checked = self._given = float("-inf")
         self._known = False
@@ -74,21 +78,22 @@ class Holding:
         return self._stirred or self.holds.growing or bool(self.shelf.settling()) or self.holds.eager.busy
 
     def turn(self, mono: float, *, ended: bool) -> list[Checkpoint]:
-        """One turn of the loop: look if it is due, hold, give back; the checkpoints newly found complete."""
-        fresh: list[Checkpoint] = []
+        """One turn of the loop: look if it is due, hold, give back; the checkpoints found complete since the last turn."""
         hot = self._stirred or self.holds.growing or bool(self.shelf.settling())
+        changed, self.ended = ended != self.ended, ended
         if (hot and mono >= self._next) or mono - self._scanned >= max(RESCAN, self._settings.poll_interval):
-            fresh = self.look(ended=ended)
-            self.trim(ended=ended)
+            self.look()
+            changed = True
         if self.active and (copied := self.holds.pump(mono, self._settings.copy_rate_mb * 2**20, self._reserve())):
-            fresh += self._meet(h.checkpoint for h in copied)
-            self.trim(ended=ended)
-        if self.tight and mono - self._checked >= CHECK:
-            self.trim(ended=ended)
+            self._meet(h.checkpoint for h in copied)
+            changed = True
+        if changed or (self.tight and mono - self._checked >= CHECK):
+            self.trim()
+        fresh, self.fresh = self.fresh, []
         return fresh
 
-    def look(self, *, ended: bool = False) -> list[Checkpoint]:
-        """Scan, and hold what is there; the checkpoints newly found complete."""
+    def look(self) -> None:
+        """Scan, and hold what is there."""
         began = time.monotonic()
         self._stirred = False
         self.shelf.scan(time.time())
@@ -97,23 +102,23 @@ class Holding:
             whole = [(c, True) for c in found] + self.shelf.settling()
             judge = self._engine.judge()
             self.holds.attempt = judge.attempts.number if judge is not None else 1
-            found += [h.checkpoint for h in self.holds.meet(whole, self.shelf.unfinished(), take=not (self.tight or ended))]
+            found += [h.checkpoint for h in self.holds.meet(whole, self.shelf.unfinished(), take=not (self.tight or self.ended))]
             self.holds.check()
         self._scanned = time.monotonic()
         self._next = self._scanned + max(BEAT, (self._scanned - began) / SHARE)
-        return self._meet(found)
+        self._meet(found)
 
-    def _meet(self, found: Iterable[Checkpoint]) -> list[Checkpoint]:
+    def _meet(self, found: Iterable[Checkpoint]) -> None:
         fresh = [c for c in found if self.standings.meet(c, first=not self._known, engine=self._engine)]
         self._known = True
+        self.fresh += fresh
         if fresh:
             self.save()
-        return fresh
 
     def heed(self, record: Record) -> None:
         """After each record judged as news."""
         if self.standings.heed(record, self._engine):
-            self.trim(ended=False)
+            self.trim()
             self.save()
 
     # -- what there is ----------------------------------------------------------------------------
@@ -142,7 +147,7 @@ class Holding:
 
     # -- what goes --------------------------------------------------------------------------------
 
-    def trim(self, *, ended: bool) -> None:
+    def trim(self) -> None:
         """Give back what nobody needs any more: the ring's surplus; under disk pressure the ring, then what may become
         the next good one, then the good one; at the end of the run everything. Never what a promise names."""
         if not self.active:
@@ -155,7 +160,7 @@ class Holding:
         free = [h for h in held if h.folder not in self.named]
         mono, self.tight = time.monotonic(), self._is_tight()
         self._checked = mono
-        if ended:
+        if self.ended:
             going = free
         elif not self.tight:
             going = [h for h in free if h not in ring and h not in (good, waiting)]

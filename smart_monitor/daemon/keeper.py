@@ -81,6 +81,7 @@ class Keeper:
         told = self.store.pump(time.time(), self.choose)
         if told:
             self._name_holds()
+            self.holding.trim()
         return told
 
     def stop(self, grace: float) -> None:
@@ -100,27 +101,33 @@ class Keeper:
         moment = Moment(intent.metadata["step"] if best else _onset_of(intent.metadata), intent.needs.onset)
         chosen, good = self._chosen(best, moment)
         chosen, good = self._held(intent.needs.hold) or chosen, self._held(intent.needs.good) or good
-        shelf, model = self.holding.shelf, self.holding.shelf.model_files()
-        if chosen is not None:
-            found = chosen.checkpoint
-            self._kept = _identity(found)
-            before = is_before(found, moment)
-            return Choice(
-                checkpoint=found, model=model, last_good=None if best or good is None else good.checkpoint,
-                tainted=None if best or before is None else not before,
-            )  # fmt: skip
-        unfinished = shelf.incomplete(time.time())
-        if unfinished:
-            return Choice(model=model, wait=unfinished[0])
-        return Choice(model=model, missing=({"what": "checkpoint", "why": self._why_none()},))
+        model = self.holding.shelf.model_files()
+        if chosen is None:
+            return self._none(intent, model)
+        found = chosen.checkpoint
+        self._kept = _identity(found)
+        before = is_before(found, moment)
+        missing: tuple[dict[str, Any], ...] = ()
+        if intent.needs.good and good is None:
+            missing = ({"what": "last_good", "why": "the hold on the last good checkpoint was overwritten or taken away"},)
+        return Choice(
+            checkpoint=found, model=model, last_good=None if best or good is None else good.checkpoint,
+            tainted=None if best or before is None else not before, missing=missing,
+        )  # fmt: skip
 
-    def _why_none(self) -> str:
+    def _none(self, intent: Intent, model: Checkpoint | None) -> Choice:
         holds = self.holding.holds
-        where = f"{self._place.base / 'current_model'} or {self._place.base}"
-        if holds.met:
-            why = f": {holds.unable}" if holds.unable else ""
-            return f"every checkpoint seen in {where} was rotated away before it could be held ({holds.kept} of {holds.met}){why}"
-        return f"no checkpoint in {where}"
+        unfinished = self.holding.shelf.incomplete(time.time())
+        where, lost = f"{self._place.base / 'current_model'} or {self._place.base}", ""
+        if intent.needs.hold:
+            lost = "the checkpoint that was held for it was overwritten or taken away, and there is no other"
+        elif holds.met and not unfinished:
+            lost = f"every checkpoint seen in {where} was rotated away before it could be held"
+            lost += f": {holds.unable}" if holds.unable else ""
+        if unfinished:
+            return Choice(model=model, wait=unfinished[0], lost=lost)
+        why = lost or f"no checkpoint in {where}"
+        return Choice(model=model, missing=({"what": "checkpoint", "why": why},), lost=lost)
 
     # -- what is chosen ---------------------------------------------------------------------------
 
@@ -161,6 +168,7 @@ class Keeper:
         """The checkpoint written next may lie nearer to the best step than the one there is."""
         away = distance(chosen.checkpoint, Moment(decision.step, when)) if chosen else None
         self.holding.extra.pop("follow", None)
+        self.holding.fresh.clear()  # those were there to choose from
         if away != 0.0:
             self.holding.extra["follow"] = {
                 "id": decision.id, "run": decision.run, "rank": decision.rank, "attempt": decision.attempt,

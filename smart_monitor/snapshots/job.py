@@ -34,6 +34,8 @@ class Choice:
     """The newest good one from before the trouble; it may be `checkpoint` itself."""
     tainted: bool | None = None
     """Was `checkpoint` saved at or after the onset? None: its step tells, or nobody can."""
+    lost: str = ""
+    """Why a checkpoint that was to be kept is gone, if `checkpoint` is None for that."""
     missing: tuple[dict[str, Any], ...] = ()
     """What is known not to be kept: {"what" or "path": ..., "why": ...}."""
 

@@ -202,9 +202,9 @@ class Store:
             choice = Choice(model=model, missing=(*others, {"what": "checkpoint", "why": intent.why}))
         elif choice.wait and choice.checkpoint is None:
             choice = replace(choice, missing=(*choice.missing, {"what": "checkpoint", "why": choice.wait}))
-        if choice.checkpoint is None and intent.why:
-            lost = intent.changed > 0 and intent.tries <= len(RETRIES)
-            self._tell("lost" if lost else "failed", intent, why=intent.why)
+        if choice.checkpoint is None and (why := intent.why or choice.lost):
+            lost = (intent.changed > 0 or not intent.why) and intent.tries <= len(RETRIES)
+            self._tell("lost" if lost else "failed", intent, why=why)
         try:
             job = job_of(
                 intent, choice, self.settings, self.out, last_resort=last_resort, largest=self._largest, theirs=self._theirs

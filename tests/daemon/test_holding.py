@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.daemon.watching import ROOT, Monitor, Trainer, command, environment, status, until
+from tests.hands import delete_by_hand
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -163,6 +164,28 @@ def test_a_promise_outlives_a_kill_and_its_hold_outlives_the_rotation(tmp_path: 
     document = json.loads((tmp_path / "snapshots" / name / "metadata.json").read_text())
     assert "checkpoint-500" == document["checkpoint"]["name"]
     assert str(tmp_path / "current_model" / "checkpoint-500") == document["checkpoint"]["source"]
+
+
+def test_a_promised_hold_that_someone_deleted_is_a_loss_and_told_aloud(tmp_path: Path) -> None:
+    trainer = Trainer(tmp_path)
+    trainer.train(1)
+    with Monitor(tmp_path, settings={"SMART_MONITOR_COPY_RATE_MB": "0.1"}) as monitor:
+        monitor.sees(1)
+        trainer.checkpoint(500, keep=1, size=400_000)
+        until(lambda: "checkpoint-500" in folders(tmp_path), "the hold")
+        trainer.write(float("nan"))
+        until(lambda: list((tmp_path / "snapshots").glob(".partial-*/model/checkpoint-500/*")), "the copy")
+        monitor.kill()
+    delete_by_hand(tmp_path / "current_model" / "checkpoint-500")
+    delete_by_hand(tmp_path / ".smart_monitor" / "holds")
+    with Monitor(tmp_path) as monitor:
+        monitor.says("Snapshot saved")
+        until(lambda: "checkpoint_lost" in monitor.findings(), "the finding")
+        [name] = monitor.snapshots()
+    assert ["lost", "published"] == [e["state"] for e in monitor.events("snapshot")]
+    document = json.loads((tmp_path / "snapshots" / name / "metadata.json").read_text())
+    words = "the checkpoint that was held for it was overwritten or taken away, and there is no other"
+    assert {"what": "checkpoint", "why": words} in document["missing"]
 
 
 def test_what_is_held_is_given_back_when_the_run_completes(tmp_path: Path) -> None:

@@ -140,8 +140,10 @@ print(*beside.shelf.incomplete(0), *beside.holds.said, sep="\\n")
         (0o600, "checkpoint-100 is not complete: model.safetensors can't be read by this user (mode 0600, owner uid 0)"),
         (
             0o644,
-            "Checkpoints can't be linked (its file system or the kernel (fs.protected_hardlinks) refuses hard links to its files): "
-            "each is copied as soon as it is complete",
+            (
+                "Checkpoints can't be linked (its file system or the kernel (fs.protected_hardlinks) refuses hard links to its "
+                "files): each is copied as soon as it is complete"
+            ),
         ),
     ],
 )
@@ -183,8 +185,8 @@ class Watched:
     def save(self, step: int, size: int = 500_000) -> None:
         """A checkpoint, seen and held; the trainer then rotates its own away."""
         path = hf_checkpoint(self.model, step, size=size)
-        until(lambda: self.holding.look() is not None and any(h.checkpoint.step == step for h in self.holds.complete))
-        self.holding.trim(ended=False)
+        until(lambda: self.holding.look() or any(h.checkpoint.step == step for h in self.holds.complete))
+        self.holding.trim()
         shutil.rmtree(path)
         self.holding.look()
 
@@ -215,7 +217,7 @@ def test_under_disk_pressure_the_ring_goes_first_the_good_one_last_and_what_is_p
     seen = [watched.steps()]
     for turn in range(5):
         watched.holding._given = time.monotonic() - CHECK - 1
-        watched.holding.trim(ended=False)
+        watched.holding.trim()
         seen += [watched.steps()] if watched.steps() != seen[-1] else []
         assert turn < 4
         if watched.steps() == [4]:
@@ -235,7 +237,7 @@ def test_nothing_is_given_back_faster_than_its_effect_can_show(small: Path) -> N
         watched.save(step)
     watched.holding.configure(dataclasses.replace(ROOMY, min_free_gb=1.0))
     for _ in range(10):
-        watched.holding.trim(ended=False)
+        watched.holding.trim()
     assert [1, 2] == watched.steps()
     until(lambda: not list((small / "run" / ".smart_monitor" / "holds").glob(".trash-*")))
 
@@ -245,7 +247,7 @@ def test_the_completed_run_gives_everything_back_but_what_is_promised(tmp_path: 
     for step in (1, 2, 3):
         watched.save(step, size=1000)
     watched.holding.named = frozenset([watched.holds.complete[0].folder])
-    watched.holding.trim(ended=True)
+    watched.holding.turn(time.monotonic(), ended=True)
     assert [1] == watched.steps()
 
 
