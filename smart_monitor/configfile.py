@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from smart_monitor.config import KEYS, ConfigError, Settings, resolve
+from smart_monitor.registry import rule_classes
 
 _FOREIGN = stat.S_IWGRP | stat.S_IWOTH
 RUN_FILE = "smart_monitor.toml"
@@ -32,7 +33,14 @@ def load(
         layers.append((str(config), read(config)))
     layers.append(("environment", from_environment(environment)))
     layers.append(("command line", dict(flags)))
-    return resolve(layers)
+    settings, origin = resolve(layers)
+    known = rule_classes()
+    for kind in settings.disabled_rules:
+        if kind not in known:
+            near = difflib.get_close_matches(kind, known, 1, 0.5)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ConfigError(f"{origin['disabled_rules']}: disabled_rules: there is no rule {kind!r}{hint}")
+    return settings, origin
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -35,6 +35,8 @@ class Conditions(NamedTuple):
     """True of this very line."""
     asked: set[str]
     """Asked on this line, or ended by it."""
+    worse: Mapping[str, str] = {}
+    """Told before as a warning and critical now -> why."""
 
 
 class Incidents:
@@ -94,6 +96,10 @@ class Incidents:
             if record.kind == RECORD and not conditions.now.isdisjoint(incident["kinds"]):
                 incident["held"] += 1
                 incident["last_step"] = step
+            why = next((conditions.worse[kind] for kind in incident["kinds"] if kind in conditions.worse), "")
+            if why and incident["severity"] == "warning":
+                incident["severity"] = "critical"
+                return self._turn(incident, "escalated", why, record)
             if family in QUIET and incident["held"] >= LASTING and not incident["lasting"]:
                 incident["lasting"] = True
                 if incident["severity"] == "warning":

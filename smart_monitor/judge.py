@@ -260,6 +260,8 @@ class Judge:
         if key not in self.episodes or verdict.anew:
             findings.append((finding_of(rule, moment, verdict, self.run, self.rank), rule))
             self.counts[rule.kind] = self.counts.get(rule.kind, 0) + 1
+        elif verdict.severity == "critical":
+            moment.worse = {**(moment.worse or {}), rule.kind: verdict.message}
         moment.fired.append(rule.kind)
         if rule.rearm and rule.kind != BEST:
             self.episodes[key] = 0
@@ -294,7 +296,7 @@ class Judge:
         holding = {key.split(" ", 1)[0] for key in self.episodes}
         asked = {rule.kind for rule, *_ in self.by_line.get(line, ())} | self._ended_by.get(line, set())
         asked.update(rule.kind for metric in values for rule, *_ in self.by_metric.get(metric, ()))
-        return Conditions(holding, set(moment.fired), asked)
+        return Conditions(holding, set(moment.fired), asked, moment.worse or {})
 
     def _best(self, moment: Moment, *, new: bool) -> list[Output]:
         """The best model that waits for its gate: taken when it opens or the run ends."""

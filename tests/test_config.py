@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from smart_monitor.config import KEYS, ConfigError, Settings, resolve
+from smart_monitor.configfile import load
 
 
 def test_nothing_given_is_the_defaults() -> None:
@@ -75,3 +76,10 @@ def test_phases_hold_up_to_their_step_in_any_order() -> None:
 
 def test_every_setting_says_what_it_is_for() -> None:
     assert all(field.metadata["why"] and field.metadata["group"] for field in KEYS.values())
+
+
+def test_a_rule_to_be_switched_off_must_exist_and_the_nearest_name_is_told() -> None:
+    with pytest.raises(ConfigError, match=r"disabled_rules: there is no rule 'loss_spik'; did you mean 'loss_spike'\?"):
+        load(None, {}, None, {"SMART_MONITOR_DISABLED_RULES": "plateau,loss_spik"})
+
+    assert load(None, {}, None, {"SMART_MONITOR_DISABLED_RULES": "plateau"})[0].disabled_rules == ("plateau",)

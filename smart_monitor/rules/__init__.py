@@ -36,7 +36,7 @@ class Verdict:
     """The figure in the reason, as in `loss_spike_37.8pct`; empty: the bare kind."""
     strategy: str = ""
     severity: Severity | None = None
-    """Where it differs from the rule's own."""
+    """Where it differs from the rule's own. A condition told before that turns critical escalates its incident."""
     onset_record: int | None = None
     onset_step: int | None = None
     anew: bool = False
@@ -53,7 +53,7 @@ class Moment:
 
     __slots__ = (
         "attempt", "baselines", "evaluation", "failures", "finite", "fired", "history", "previous",
-        "record", "restarted", "settings", "step", "values", "zero_loss",
+        "record", "restarted", "settings", "step", "values", "worse", "zero_loss",
     )  # fmt: skip
 
     def __init__(self, record: Record, settings: Settings, values: dict[str, float], baselines: dict[str, Baseline]) -> None:
@@ -76,6 +76,8 @@ class Moment:
         """(record, step) of the last loss-window of records that carried a loss."""
         self.fired: list[str] = []
         """Kinds whose condition is true of this record."""
+        self.worse: dict[str, str] | None = None
+        """Kind -> why what was told before as a warning is critical now."""
         self.failures: list[tuple[str, str]] = []
         """(rule, error) of rules that failed on this record."""
 

@@ -15,6 +15,9 @@ class AccuracyDrop(Rule):
     the sampling error of small batches) below the median of the last 21; half as many where it is the
     fourth in a row.
 
+    Critical as soon as a second value in a row is back at the median of the run's first 5, when 20 points had
+    been gained over that.
+
     Judges from: 3 earlier values.
 
     What to do: compare with the best model's snapshot; if both accuracy and loss got worse, roll back.
@@ -35,11 +38,13 @@ class AccuracyDrop(Rule):
         limit = mean - moment.settings.accuracy_drop_threshold
         if not accuracy < limit or not base.stands_out(accuracy):
             return None
-        drop = mean - accuracy
+        drop, lost = mean - accuracy, base.lost(accuracy)
         return Verdict(
             message=f"{metric} {percent(accuracy)} at {moment.where} is {percent(drop)} points below the mean of its last "
-            f"{len(base.short)} values ({percent(mean)})",
+            f"{len(base.short)} values ({percent(mean)})"
+            + (f", back where training began ({percent(base.beginning)})" if lost else ""),
             advice="Compare with the best model's snapshot; if the loss got worse too, resume from it.",
             metric=metric, value=accuracy, baseline=mean, threshold=limit, score=base.score(accuracy),
             number=f"{percent(drop)}pct", strategy="drop",
+            severity="critical" if lost else None,
         )  # fmt: skip

@@ -22,6 +22,9 @@ class LossSpike(Rule):
     the median + `mad_factor` x 1.4826 x MAD of the last `mad_window` values (2 and 50), or 50 %
     (`step_change`) above the one before; `fixed_loss_threshold` a loss above that. The guard decides on all.
 
+    Critical as soon as a second value in a row is back at the median of the run's first 5, when the level had
+    fallen to half of that: what was learned is lost.
+
     Judges from: 3 earlier values; ten times the level never waits.
 
     What to do: look at the learning rate and the data of the step; if the loss does not return within
@@ -50,12 +53,15 @@ class LossSpike(Rule):
             number, above = f"{pct}pct", f"{pct} % {found.words} ({found.baseline:.4g})"
         else:
             number, above = f"z{percent(score)}", f"far {found.words} ({found.baseline:.4g})"
+        lost = base.lost(loss)
+        if lost:
+            above += f", back where training began ({base.beginning:.4g})"
         sure = f"{score:.1f} times the run's own noise" if base.mature else "a young run: its noise is not known yet"
         return Verdict(
             message=f"loss {loss:.4g} at {moment.where} is {above}; {sure}",
             advice="Check the learning rate and this step's data; if the loss stays up, resume from a checkpoint before it.",
             metric=metric, value=loss, baseline=found.baseline, threshold=found.limit, score=score, number=number,
-            strategy=found.strategy,
+            strategy=found.strategy, severity="critical" if lost else None,
         )  # fmt: skip
 
 

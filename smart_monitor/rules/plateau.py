@@ -6,6 +6,7 @@ from smart_monitor.rules import Moment, Rule, Verdict
 BLOCK = 10
 BLOCKS = 20
 STILL = 0.005
+BOUND = 0.02
 T_95 = 2.1
 HUGE = 1e100
 CENTRED = [i - (BLOCKS - 1) / 2 for i in range(BLOCKS)]
@@ -21,7 +22,8 @@ class Plateau(Rule):
 
     Formula: least-squares slope of the block means over the 200 records: its estimate moves by at most 0.5 %
     of the level over the window, and its lower 95 % bound (Student's t, 18 degrees of freedom) falls by at
-    most 1 %. The convergence rate (fall over the window, in per cent) stands in the evidence.
+    most 2 %: noise wider than that hides a plateau, and is not taken for one. The convergence rate (fall over
+    the window, in per cent) stands in the evidence.
 
     Judges from: 200 values, and then at the end of every block; told anew only after 200 values without it.
 
@@ -65,4 +67,4 @@ def _still(means: list[float]) -> float | None:
         return None
     rest = sum((m / level - 1 - slope * i) ** 2 for i, m in zip(CENTRED, means, strict=True)) / (BLOCKS - 2)
     steepest = slope - T_95 * math.sqrt(rest / SQUARES)
-    return -100 * slope * BLOCKS if -steepest * BLOCKS <= 2 * STILL else None
+    return -100 * slope * BLOCKS if -steepest * BLOCKS <= BOUND else None

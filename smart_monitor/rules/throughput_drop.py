@@ -1,4 +1,5 @@
 from smart_monitor.rules import Moment, Rule, Verdict
+from smart_monitor.stats.baseline import SPEEDS
 
 SHARE = 0.5
 RECORDS = 5
@@ -7,7 +8,8 @@ RECORDS = 5
 class ThroughputDrop(Rule):
     """A run that has become much slower.
 
-    What it watches: `tokens_per_sec`, `steps_per_second`, `samples_per_second`, whichever it gives.
+    What it watches: tokens, steps, samples or examples a second, whichever it gives (`tokens_per_sec`,
+    `tokens_per_second`, `steps_per_second` and so on).
 
     Why it matters: a throttled GPU, a slow data loader or a sick node doubles the bill without an error.
 
@@ -21,7 +23,7 @@ class ThroughputDrop(Rule):
 
     severity = "warning"
     family = "progress"
-    metrics = ("tokens_per_sec", "steps_per_second", "samples_per_second")
+    metrics = SPEEDS
     sets_aside = True
     rearm = RECORDS
 

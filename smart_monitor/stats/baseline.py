@@ -52,16 +52,19 @@ LOSS_APART, POINTS_APART = 4.5, 5.0
 """Step noises from the level that a loss (compounded) or an accuracy must be, for all that its tail allows."""
 IN_A_ROW = 4
 """Values set aside in a row for which less is asked of each: chance must come true every time."""
+BEGINNING = 5
+LEARNED, LEARNED_POINTS = 0.5, 20.0
+"""Share of its beginning that a loss must have lost, or points that an accuracy must have gained, to lose it again."""
 TAIL = 0.25
 """Fewer than NOISE_WINDOW residuals have seen less of their tail: the largest of n grows as n^TAIL (tail index 4)."""
+SPEEDS = tuple(f"{what}_per_{time}" for what in ("tokens", "steps", "samples", "examples") for time in ("sec", "second"))
+"""How trainers call their throughput."""
 SHAPES: dict[str, dict[str, Any]] = {
     "loss": {"apart": LOSS_APART},
     "accuracy": {"bad": -1, "absolute": True, "times": 1.0, "apart": POINTS_APART},
     "eval_accuracy": {"bad": -1, "absolute": True, "times": 1.0, "apart": POINTS_APART},
     "reward": {"bad": -1},
-    "tokens_per_sec": {"bad": -1},
-    "steps_per_second": {"bad": -1},
-    "samples_per_second": {"bad": -1},
+    **{speed: {"bad": -1} for speed in SPEEDS},
 }
 """How the metrics differ whose trouble is not "rising, relative to the level"."""
 GUARD = 7.0
@@ -77,7 +80,7 @@ class Baseline:
     """
 
     __slots__ = (
-        "_edge", "_noise", "absolute", "admitted", "apart", "bad", "changes", "guard", "held", "inherited", "last",
+        "_edge", "_noise", "absolute", "admitted", "apart", "bad", "beginning", "changes", "guard", "held", "inherited", "last",
         "level", "mature", "mean", "negative", "positive", "recent", "residuals", "seen", "settled", "short", "squares",
         "stepped", "steps", "times", "unit",
     )  # fmt: skip
@@ -131,6 +134,8 @@ class Baseline:
         self._edge: float | None = None
         """Both are worked out when somebody asks: in a calm run nobody does."""
         self.inherited = False
+        self.beginning = math.nan
+        """The worst median of the first BEGINNING values, of this attempt and those before it."""
 
     # -- what rules ask ---------------------------------------------------------------------------
 
@@ -193,6 +198,14 @@ class Baseline:
         if not scale > 0:
             return math.nan
         return (value - self.level) * self.bad / scale
+
+    def lost(self, value: float) -> bool:
+        """Is all gone that was learned? `value` and the one set aside before it are back where training began."""
+        if not self.held or not min((v - self.beginning) * self.bad for v in (value, self.held[-1])) >= 0:
+            return False
+        if self.absolute:
+            return (self.beginning - self.level) * self.bad >= LEARNED_POINTS
+        return self.bad > 0 and 0 < self.level <= LEARNED * self.beginning
 
     def stands_out(self, value: float) -> bool:
         """The noise guard: does `value` stand out on the bad side of what the run's noise explains?
@@ -296,6 +309,8 @@ class Baseline:
         self.short.append(value)
         self.recent.push(value)
         self._settle()
+        if self.admitted == BEGINNING and not (self.level - self.beginning) * self.bad <= 0:
+            self.beginning = self.level
 
     def _is_mature(self) -> bool:
         return self.admitted >= MATURE or (self.inherited and self.admitted >= 3)
@@ -338,14 +353,10 @@ class Baseline:
 
     def successor(self) -> Baseline:
         """The baseline of the next attempt: the level starts afresh, the noise carries over."""
-        heir = Baseline(
-            bad=self.bad,
-            absolute=self.absolute,
-            times=self.times,
-            apart=self.apart,
-            guard=self.guard,
-            window=self.seen.maxlen or 0,
-        )
+        window = self.seen.maxlen or 0
+        shape = {"bad": self.bad, "absolute": self.absolute, "times": self.times, "apart": self.apart}
+        heir = Baseline(guard=self.guard, window=window, **shape)  # type: ignore[arg-type]
+        heir.beginning = self.beginning
         if self.mature:
             heir.residuals = QuartileWindow(NOISE_WINDOW, self.residuals.values)
             heir.steps = QuartileWindow(STEPS_WINDOW, self.steps.values)
@@ -360,6 +371,7 @@ class Baseline:
             "squares": self.squares, "held": list(self.held),
             "admitted": self.admitted, "positive": self.positive, "changes": list(self.changes),
             "last": None if math.isnan(self.last) else self.last, "inherited": self.inherited,
+            "beginning": None if math.isnan(self.beginning) else self.beginning,
         }  # fmt: skip
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -376,6 +388,7 @@ class Baseline:
         self.changes.extend(state["changes"])
         self.last = math.nan if state["last"] is None else state["last"]
         self.inherited = state["inherited"]
+        self.beginning = math.nan if state["beginning"] is None else state["beginning"]
         self.mature = self._is_mature()
         if self.recent:
             self._settle()

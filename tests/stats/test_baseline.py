@@ -155,3 +155,20 @@ def test_no_power_of_two_changes_what_stands_out(values: list[float], last: floa
     plain, scaled = fed(values, apart=LOSS_APART), fed([v * scale for v in values], apart=LOSS_APART)
 
     assert plain.stands_out(last) == scaled.stands_out(last * scale)
+
+
+def test_what_was_learned_is_lost_when_two_values_in_a_row_are_back_at_the_beginning() -> None:
+    base = fed([4.0] * 5 + calm(40, 1.0))
+
+    assert not base.lost(4.5)
+    base.observe(4.5, flagged=True)
+    assert [base.lost(4.5), base.lost(3.9)] == [True, False]
+
+
+def test_the_beginning_is_that_of_the_first_attempt_where_a_later_one_began_lower() -> None:
+    heir = fed([4.0] * 5 + calm(40, 1.0)).successor()
+    for value in calm(20, 1.0):
+        heir.observe(value, flagged=False)
+
+    heir.observe(4.5, flagged=True)
+    assert [heir.lost(4.5), heir.lost(1.5)] == [True, False]
