@@ -37,8 +37,8 @@ prepare_environment() {
         dev) directory=.venv what='.[dev]' ;;
         all) directory=.venv what=$extras ;;
         base) directory=.venv-base what='.' ;;
-        # torch is no extra of the package: on most indexes its wheel brings gigabytes of CUDA along, and users have their
-        # own. One exact version, for the zoo's numbers are that version's. PIP_INDEX_URL may name an index of CPU builds.
+        # Not by the extra `torch` but as one exact version: the zoo's numbers are that version's. On most indexes its
+        # wheel brings gigabytes of CUDA along; PIP_INDEX_URL may name an index of CPU builds.
         zoo) directory=.venv-zoo what='.' and=$(grep '^torch==' constraints.txt) ;;
         # torch first and alone, so that nothing asks the index for a build of another kind. What is no longer written,
         # but still lies on people's disks, has a folder of its own beside it.

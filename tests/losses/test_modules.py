@@ -14,6 +14,8 @@ from torch import nn  # noqa: E402
 
 from smart_monitor.losses import ImprovedActivations, add_gradient_checkpointing  # noqa: E402
 
+pytestmark = pytest.mark.torch
+
 
 @pytest.mark.parametrize("name", ["gelu", "swish", "mish", "leaky_relu"])
 def test_an_activation_is_a_function_and_a_layer_with_a_live_slope(name: str) -> None:

@@ -12,6 +12,8 @@ from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 
 from smart_monitor.losses import StableLossFunctions, get_stable_loss_function  # noqa: E402
 
+pytestmark = pytest.mark.torch
+
 VERSIONS = (0, 1, 2, 3)
 
 
