@@ -78,6 +78,7 @@ def test_a_disk_that_is_low_brings_it_forward(run: Path) -> None:
         until(lambda: names(run) == before[3:], "retention")
 
 
+@pytest.mark.slow
 def test_while_much_is_unlinked_the_monitor_goes_on_and_what_a_kill_leaves_is_finished(run: Path) -> None:
     trainer = Trainer(run)
     many = {f"model/checkpoint-1/{n}": b"x" for n in range(4000)}  # at five thousandths of a second each
