@@ -32,7 +32,10 @@ class Joiner:
 
     def __init__(self, state: dict[str, Any] | None = None) -> None:
         state = state or {}
-        self._sets: dict[frozenset[str], int] = {frozenset(names): age for names, age in state.get("sets", [])}
+        self._rows: int = state.get("rows", 0)
+        self._sets: dict[frozenset[str], int] = {frozenset(names): row for names, row in state.get("sets", [])}
+        """Each with the number of the row that it last made."""
+        self._sizes = {len(names) for names in self._sets}
         waiting = state.get("row")
         # Spelled out, since JSON has no NaN.
         self._row = Row(waiting[0], float(waiting[1]), {k: float(v) for k, v in waiting[2].items()}) if waiting else None
@@ -41,12 +44,7 @@ class Joiner:
         """What `Joiner` takes."""
         row = self._row
         waiting = [row.step, repr(row.time), {k: repr(v) for k, v in row.values.items()}] if row else None
-        return {"sets": [[sorted(names), age] for names, age in self._sets.items()], "row": waiting}
-
-    @property
-    def waits(self) -> bool:
-        """Is there a row that may not be complete?"""
-        return self._row is not None
+        return {"rows": self._rows, "sets": [[sorted(names), at] for names, at in self._sets.items()], "row": waiting}
 
     def add(self, step: int, time: float, name: str, value: float) -> list[Row]:
         """Take one metric in; the rows that are complete with it, at most two."""
@@ -58,12 +56,15 @@ class Joiner:
             done.append(row)
             row = None
         if row is None:
-            row = Row(step, time, {})
-        row.values[name] = value
-        self._row = row = row._replace(time=max(row.time, time))
-        if len(row.values) >= self._smallest and self._complete(frozenset(row.values)):
+            row = Row(step, time, {name: value})
+        else:
+            row.values[name] = value
+            if time > row.time:
+                row = Row(step, time, row.values)
+        if len(row.values) in self._sizes and self._complete(frozenset(row.values)):
             done.append(row)
-            self._row = None
+            row = None
+        self._row = row
         return done
 
     def flush(self) -> list[Row]:
@@ -72,20 +73,19 @@ class Joiner:
         self._row = None
         return done
 
-    @property
-    def _smallest(self) -> int:
-        return min(map(len, self._sets), default=MAX_METRICS)
-
     def _complete(self, names: frozenset[str]) -> bool:
-        if names not in self._sets or any(names < other for other in self._sets):
+        if names not in self._sets:
             return False
-        self._learn(names)
+        since = self._rows - FORGET
+        if len(self._sets) > 1 and any(names < other and at >= since for other, at in self._sets.items()):
+            return False
+        self._rows += 1
+        self._sets[names] = self._rows
         return True
 
     def _learn(self, names: frozenset[str]) -> None:
-        sets = {known: age + 1 for known, age in self._sets.items() if age < FORGET}
-        sets.pop(names, None)
-        while len(sets) >= SETS:
-            del sets[next(iter(sets))]
-        sets[names] = 0
-        self._sets = sets
+        self._rows += 1
+        self._sets[names] = self._rows
+        if len(self._sets) > SETS:
+            del self._sets[min(self._sets, key=self._sets.__getitem__)]
+        self._sizes = {len(known) for known in self._sets}

@@ -51,6 +51,8 @@ class _Open:
         """From before it was read: what comes meanwhile changes it again."""
         self.ahead: list[Item] = []
         self.more = True
+        self.taken = 0
+        """How many of those read ahead have been taken in."""
 
     def fill(self) -> None:
         """Read ahead."""
@@ -189,15 +191,24 @@ class JoinedFiles:
             ]
             if not ready:
                 break
-            for time, _, at, _, item in sorted(ready, key=_by_time):
+            if len(opened) > 1:
+                ready.sort(key=_by_time)
+            for time, _, at, _, item in ready:
                 file = opened[at]
                 file.place.offset, file.place.inner = item.end, item.inner
-                del file.ahead[:1]
+                file.taken += 1
                 if self._told(time, item, result.cursor):
                     continue
-                joiner = joiners.setdefault(file.name if self.apart else "", Joiner())
+                key = file.name if self.apart else ""
+                joiner = joiners.get(key)
+                if joiner is None:
+                    joiner = joiners[key] = Joiner()
                 for name, value in item.values:
-                    rows += joiner.add(item.step, item.time, name, value)
+                    if done := joiner.add(item.step, item.time, name, value):
+                        rows += done
+            for file in opened:
+                del file.ahead[: file.taken]
+                file.taken = 0
         if any(file.more or file.ahead for file in opened):
             result.retry_in = 0.0
         return rows

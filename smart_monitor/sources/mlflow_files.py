@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from smart_monitor.names import clean, to_number
+from smart_monitor.names import clean
 from smart_monitor.sources import Format
 from smart_monitor.sources.appended import Place
 from smart_monitor.sources.files import shown
@@ -68,10 +68,13 @@ def _item(line: bytes, name: str, end: int) -> Item | None:
     words = line[:400].split()
     if len(words) not in (2, 3, 5, 6):  # with a data set, its name and digest follow
         return None
-    time, value, step = (to_number(w.decode("utf-8", "replace")) for w in (*words[:3], b"0")[:3])
-    if time is None or value is None or step is None or step != step or abs(step) >= 2**53 or step < 0:
+    try:
+        time, value, step = float(words[0]), float(words[1]), int(words[2]) if len(words) > 2 else 0
+    except ValueError:
         return None
-    return Item(time / 1000, int(step), ((name, value),), end, {})
+    if time != time or not 0 <= step < 2**53:
+        return None
+    return Item(time / 1000, step, ((name, value),), end, {})
 
 
 def _run(path: Path) -> Path | None:

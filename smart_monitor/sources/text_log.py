@@ -52,40 +52,37 @@ class TextLog(AppendedFile):
             for line in (block or b"").split(b"\n"):
                 if _WORTH.search(line) is None and not self._patterns:
                     continue
-                row = self._row(line[-MAX_LINE:], place)
-                if row:
-                    self._add(row, ids, place, seen, found)
+                reading = self._reading(line[-MAX_LINE:], place)
+                if reading is not None:
+                    self._add(reading, ids, place, seen, found)
             for sentence in self._patterns.troubles():
                 place.say(sentence)
             yield found
 
-    def _row(self, line: bytes, place: Place) -> dict[str, Any]:
-        """What a line says, under the names it uses; empty if it is not about training."""
+    def _reading(self, line: bytes, place: Place) -> Reading | None:
+        """What a line says; None if it is not about training."""
         text = _COLOURS.sub("", line.decode("utf-8", "replace"))[-MAX_TEXT:]
-        if self._patterns:
-            row = self._patterns.match(text)
-            if row:
-                return row
-        row = dictionary(text)
-        if row:
-            return row if _measures(read_row(row)) else {}
+        row: dict[str, Any] = {}
+        if self._patterns and (row := dict(self._patterns.match(text))):
+            return read_row(row)
+        if "{" in text and (row := dictionary(text)):
+            reading = read_row(row)
+            return reading if _measures(reading) else None
         stamp = _STAMP.search(text[:80])
         row = named_numbers(text[stamp.end() :] if stamp else text)
         if not row:
-            return {}
-        if set(row) <= set(_HEADING):
+            return None
+        if row.keys() <= set(_HEADING):
             place.inner = {**place.inner, "heading": row}
-            return {}
+            return None
+        if stamp:
+            row["timestamp"] = stamp.group(1).replace(",", ".")
         reading = read_row(row)
         if reading.by == "row" and "heading" in place.inner:
-            row = place.inner["heading"] | row
-            reading = read_row(row)
-        if reading.by == "row" or not _measures(reading):
-            return {}
-        return row | {"timestamp": stamp.group(1).replace(",", ".")} if stamp else row
+            reading = read_row(place.inner["heading"] | row)
+        return reading if reading.by != "row" and _measures(reading) else None
 
-    def _add(self, row: dict[str, Any], ids: dict[str, str], place: Place, seen: float | None, found: list[Record]) -> None:
-        reading = read_row(row)
+    def _add(self, reading: Reading, ids: dict[str, str], place: Place, seen: float | None, found: list[Record]) -> None:
         if not (reading.values or reading.nulls) or not reading.recognised:
             return
         now = mark(reading)
