@@ -55,7 +55,7 @@ class Holding:
         """Found complete since the last turn."""
         self.ended = False
         """Has the run completed?"""
-        self._stirred = True
+        self._stirred, self._settling = True, False
         self._scanned = self._next = self._checked = self._given = float("-inf")
         self._known = False
         self._load()
@@ -75,20 +75,27 @@ class Holding:
     @property
     def restless(self) -> bool:
         """Must the main thread come back soon?"""
-        return self._stirred or self.holds.growing or bool(self.shelf.settling()) or self.holds.eager.busy
+        return self._stirred or self._settling or self.holds.eager.busy
 
     def turn(self, mono: float, *, ended: bool) -> list[Checkpoint]:
         """One turn of the loop: look if it is due, hold, give back; the checkpoints found complete since the last turn."""
-        hot = self._stirred or self.holds.growing or bool(self.shelf.settling())
         changed, self.ended = ended != self.ended, ended
-        if (hot and mono >= self._next) or mono - self._scanned >= max(RESCAN, self._settings.poll_interval):
+        if ((self._stirred or self._settling) and mono >= self._next) or mono - self._scanned >= max(
+            RESCAN, self._settings.poll_interval
+        ):
             self.look()
             changed = True
-        if self.active and (copied := self.holds.pump(mono, self._settings.copy_rate_mb * 2**20, self._reserve())):
+        if (
+            self.active
+            and self.holds.eager.busy
+            and (copied := self.holds.pump(mono, self._settings.copy_rate_mb * 2**20, self._reserve()))
+        ):
             self._meet(h.checkpoint for h in copied)
             changed = True
         if changed or (self.tight and mono - self._checked >= CHECK):
             self.trim()
+        if not self.fresh:
+            return []
         fresh, self.fresh = self.fresh, []
         return fresh
 
@@ -104,6 +111,7 @@ class Holding:
             self.holds.attempt = judge.attempts.number if judge is not None else 1
             found += [h.checkpoint for h in self.holds.meet(whole, self.shelf.unfinished(), take=not (self.tight or self.ended))]
             self.holds.check()
+        self._settling = self.holds.growing or bool(self.shelf.settling())
         self._scanned = time.monotonic()
         self._next = self._scanned + max(BEAT, (self._scanned - began) / SHARE)
         self._meet(found)
@@ -196,6 +204,8 @@ class Holding:
 
     def say(self, mono: float) -> list[str]:
         """What is to be logged: a trainer that rotates faster than anyone can hold would fill the log otherwise."""
+        if not self.holds.said and not self._unsaid:
+            return []
         said, self.holds.said = self.holds.said, []
         if mono - self._spoke >= QUIET:
             if self._unsaid:
