@@ -5,7 +5,7 @@
 #   prepare_environment all     .venv       the same, and the extras that some tests ask for
 #   prepare_environment base    .venv-base  the package in place, with its own dependencies and nothing else
 #   prepare_environment zoo     .venv-zoo   the same and torch, for training the zoo
-#   prepare_environment writers .venv-writers  as dev, and the frameworks whose checkpoints are read (about 2 GB)
+#   prepare_environment writers .venv-writers  as dev, and the frameworks and loggers whose files are read (about 3 GB)
 #
 # Versions are those of constraints.txt. Nothing is installed again until pyproject.toml or constraints.txt change.
 
@@ -45,6 +45,7 @@ prepare_environment() {
         writers)
             directory=.venv-writers what='.[dev]' first=$(grep '^torch==' constraints.txt)
             and="transformers peft accelerate lightning keras h5py orbax-checkpoint jax" old="safetensors==0.4.5 safetensors==0.7.0"
+            and="$and tensorboard wandb mlflow trl trackio pandas polars"
             ;;
         *) echo "prepare_environment: dev, all, base, zoo or writers, not '$1'" >&2; return 2 ;;
     esac

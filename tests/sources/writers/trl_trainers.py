@@ -27,16 +27,12 @@ if kind == "sft":
     from trl import SFTConfig, SFTTrainer
 
     data = Dataset.from_dict({"text": texts})
-    trainer = SFTTrainer(
-        model, SFTConfig(**common, max_length=16), train_dataset=data, processing_class=tokenizer
-    )
+    trainer = SFTTrainer(model, SFTConfig(**common, max_length=16), train_dataset=data, processing_class=tokenizer)
 elif kind == "dpo":
     from trl import DPOConfig, DPOTrainer
 
     data = Dataset.from_dict({"prompt": texts, "chosen": [" a b"] * 64, "rejected": [" c d"] * 64})
-    trainer = DPOTrainer(
-        model, args=DPOConfig(**common, max_length=32), train_dataset=data, processing_class=tokenizer
-    )
+    trainer = DPOTrainer(model, args=DPOConfig(**common, max_length=32), train_dataset=data, processing_class=tokenizer)
 elif kind == "reward":
     from trl import RewardConfig, RewardTrainer
 
