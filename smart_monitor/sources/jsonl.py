@@ -6,9 +6,9 @@ blank is a row and has an index, usable or not, so that an index means the same 
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from json import JSONDecoder
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,9 @@ from smart_monitor.sources.files import open_regular
 MAX_LINE = 16 << 20
 """Bytes; a longer line keeps its index and is not parsed."""
 _BLANK = " \t\r\n\v\f\ufeff"
-_decode = json.JSONDecoder().raw_decode
+_scan: Callable[[str, int], tuple[Any, int]] = JSONDecoder().scan_once  # type: ignore[attr-defined]  # the stubs lack it
+"""Text and place -> the value that begins there and where it ends; StopIteration if none does."""
+_UNREADABLE = (StopIteration, ValueError, RecursionError, MemoryError)
 
 
 class JsonLines(AppendedFile):
@@ -67,23 +69,34 @@ def _rows(block: bytes | None, place: Place) -> Iterator[tuple[int, dict[str, An
         _too_long(place)
         return
     for line in _lines(block, place):
-        if not line or line[0] != "{":
-            line = line.strip(_BLANK)
-            if not line:
+        try:
+            value, end = _scan(line, 0)
+        except _UNREADABLE:
+            value, end = None, -1
+        if end != len(line) or value.__class__ is not dict:
+            value = _unusual(line)
+            if value is None:
                 continue
         index = place.row
         place.row = index + 1
-        try:
-            value, end = _decode(line)
-            if end != len(line) and line[end:].strip(_BLANK):
-                raise ValueError
-        except (ValueError, RecursionError, MemoryError):
-            place.note(index, "not a whole JSON object, left out.")
-            continue
-        if type(value) is dict:
+        if value.__class__ is dict:
             yield index, value
         else:
-            place.note(index, "no JSON object, left out.")
+            place.note(index, value)
+
+
+def _unusual(line: str) -> dict[str, Any] | str | None:
+    """The object of a line that is not an object and nothing else, or the sentence why it has none; None if it is blank."""
+    line = line.strip(_BLANK)
+    if not line:
+        return None
+    try:
+        value, end = _scan(line, 0)
+    except _UNREADABLE:
+        return "not a whole JSON object, left out."
+    if end != len(line):
+        return "not a whole JSON object, left out."
+    return value if isinstance(value, dict) else "no JSON object, left out."
 
 
 def _lines(block: bytes, place: Place) -> Iterable[str]:
