@@ -156,8 +156,10 @@ def _overhear(
     explanations = [_explanation(n, judge, outputs) for n in notes]
     missing = {}
     if record.kind == RECORD:
-        asked = {n.rule.kind for n in notes}
-        missing = {k: tuple(r.metrics) for k, r in judge.rules.items() if k not in asked and r.metrics}
+        # Rules that judge blocks are not asked in between: they lack nothing.
+        missing = {
+            k: tuple(r.metrics) for k, r in judge.rules.items() if r.metrics and judge.previous.keys().isdisjoint(r.metrics)
+        }
     else:
         # A tick asks many rules of which nobody wants to know; those that speak are told.
         explanations = [e for e in explanations if e.said != "silent"]
@@ -198,7 +200,7 @@ class _Asking:
 
     def ask(self, value: float | None = None, *, guard: bool = True) -> Verdict | None:
         moment = copy.copy(self.moment)
-        moment.failures, moment.fired = list(moment.failures), list(moment.fired)
+        moment.failures, moment.fired, moment.aside = list(moment.failures), list(moment.fired), list(moment.aside)
         if value is not None:
             moment.values = {**moment.values, self.metric: value}
         self.rule.memory = copy.deepcopy(self.memory)

@@ -8,7 +8,6 @@ and is cut off when the journal is opened for writing.
 from __future__ import annotations
 
 import json
-import math
 import os
 import time
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from smart_monitor.linefile import LineFile, cut_torn_tail
-from smart_monitor.model import RECORD, SCHEMA, Record, to_json
+from smart_monitor.model import RECORD, SCHEMA, Record, to_float, to_json
 
 TAIL = 1 << 20
 """Bytes from the end of a file in which, as a rule, all stands that opening it has to know."""
@@ -32,15 +31,8 @@ def encode(record: Record, number: int) -> str:
         value = getattr(record, name)
         if value != _DEFAULTS[name]:
             line[name] = value
-    line["values"] = {name: _float(value) for name, value in record.values.items()}
+    line["values"] = {name: to_float(value) for name, value in record.values.items()}
     return to_json(line, ensure_ascii=False)
-
-
-def _float(value: Any) -> float:
-    try:
-        return float(value)
-    except OverflowError:  # an integer beyond all floats; the engine takes it for infinite, too
-        return math.inf if value > 0 else -math.inf
 
 
 def decode(line: bytes | str, run: str) -> tuple[int, Record] | None:

@@ -11,14 +11,14 @@ from typing import Any
 from smart_monitor.aliases import METRICS
 from smart_monitor.config import Settings
 from smart_monitor.incidents import RANK, Conditions, Gates, Incidents, decision_of, escalation_of, gate_width
-from smart_monitor.model import OUTCOME, RECORD, STATE, Decision, Finding, Output, Record, finding_state
-from smart_monitor.rules import Moment, Rule, Verdict
-from smart_monitor.rules._asking import Asked, Plans
+from smart_monitor.model import OUTCOME, RECORD, STATE, Decision, Finding, Output, Record, finding_state, to_float
+from smart_monitor.rules import FAILURE, RESTART, Moment, Rule, Verdict
+from smart_monitor.rules._asking import Asked, Desk, Plan, Plans
 from smart_monitor.rules._telling import finding_of
 from smart_monitor.stats.attempts import Attempts
-from smart_monitor.stats.baseline import SHAPES, Baseline
+from smart_monitor.stats.baseline import Baseline
+from smart_monitor.stats.shapes import SHAPES
 
-ACCURACIES = ("accuracy", "eval_accuracy")
 FRACTION_LIMIT = 1.5
 BEST = "best_model"
 ENDED = ("completed", "crashed")
@@ -35,19 +35,19 @@ class Judge:
         self.rules: dict[str, Rule] = {}
         self.broken: list[tuple[str, str]] = []
         """(rule, error) of rules that cannot be asked at all."""
-        self.by_metric: dict[str, list[Asked]] = {}
         self.by_line: dict[str, list[Asked]] = {}
-        self._plans = Plans()
         self._ended_by: dict[str, set[str]] = {}
         """Kind of line -> the rules whose condition it ends."""
+        by_metric: dict[str, list[Asked]] = {}
         for kind, cls in classes.items():
-            self._install(kind, cls)
-        # An evaluation's loss before the loss, that before the others; the rule about rules after all.
-        self.by_metric = dict(sorted(self.by_metric.items(), key=lambda i: (i[0] not in ("eval_loss", "loss"), i[0])))
-        for asked in self.by_line.values():
-            asked.sort(key=lambda a: a[0].kind == "rule_failed")
+            self._install(kind, cls, by_metric)
+        # An evaluation's loss before the loss, that before the others.
+        order = sorted(by_metric, key=lambda metric: (metric not in ("eval_loss", "loss"), metric))
+        self.desks = {metric: Desk(by_metric[metric], (settings, *self._phased)) for metric in order}
+        self._always = self.by_line.get(RECORD, [])
+        self._plans = Plans()
         self.attempts = Attempts()
-        self.baselines = {m: self._fresh(m) for m, asked in self.by_metric.items() if any(rule.baselined for rule, *_ in asked)}
+        self.baselines = {m: self._fresh(m) for m, desk in self.desks.items() if any(rule.baselined for rule, *_ in desk.asked)}
         self.incidents = Incidents()
         self.gates = Gates()
         self.episodes: dict[str, int] = {}
@@ -56,6 +56,7 @@ class Judge:
         """Accuracies known to be written as 0-100."""
         self.previous: dict[str, float] = {}
         self.histories: dict[str, deque[Any]] = {m: deque(maxlen=settings.loss_window) for m in ("loss", "accuracy", "place")}
+        self._places = self.histories["place"]
         self.pending: dict[str, Any] | None = None
         """A best model that a gate holds back: {"finding", "facts"}."""
         self.step: int | None = None
@@ -67,7 +68,7 @@ class Judge:
         self.records = 0
         self.counts: dict[str, int] = {}
 
-    def _install(self, kind: str, cls: type[Rule]) -> None:
+    def _install(self, kind: str, cls: type[Rule], by_metric: dict[str, list[Asked]]) -> None:
         try:
             rule = cls()
             metrics, lines, ends = tuple(rule.metrics), tuple(rule.listens), tuple(rule.ended_by)
@@ -76,7 +77,7 @@ class Judge:
             return
         self.rules[kind] = rule
         for metric in metrics:
-            self.by_metric.setdefault(metric, []).append((rule, f"{kind} {metric}", metric, rule.judge))
+            by_metric.setdefault(metric, []).append((rule, f"{kind} {metric}", metric, rule.judge))
         for line in ends:
             self._ended_by.setdefault(line, set()).add(kind)
         for line in lines:
@@ -91,9 +92,12 @@ class Judge:
         """Fold one line; outputs in the order in which they are to be performed."""
         if record.kind != RECORD:
             return self._line(record)
-        moment = self._moment(record)
-        outputs: list[Output] = self._new_attempt(record) if moment.restarted else []
-        findings = self._ask(moment)
+        plan = self._plan(record.values)
+        moment = self._moment(record, plan)
+        if moment.zero_loss:
+            plan = self._plan(moment.values)
+        outputs: list[Output] = self._new_attempt(record, moment) if moment.restarted else []
+        findings = self._ask(moment, plan)
         if findings or self.incidents.open or self.pending is not None:
             outputs += [f for f, _ in findings]
             outputs += self._consequences(moment, findings)
@@ -101,19 +105,30 @@ class Judge:
 
     def _line(self, record: Record) -> list[Output]:
         """A tick, a state or an outcome: nothing is learned from it, rules and gates may act on it."""
-        moment = Moment(record, self._in_force(self.step), {}, self.baselines)
-        moment.step, moment.attempt = self.step, self.attempts.number
-        findings = self._ask(moment)
+        moment = self._aside(record)
+        findings: list[tuple[Finding, Rule]] = []
+        self._end(record.kind)
+        self._put(self.by_line.get(record.kind, ()), moment, findings)
+        if moment.failures:
+            self._put(self.by_line.get(FAILURE, ()), moment, findings)
         outputs: list[Output] = [f for f, _ in findings]
-        outputs += self._hear(record, moment.fired)
-        outputs += self._consequences(moment, findings)
-        return outputs
+        return [*outputs, *self._hear(record, moment.fired), *self._consequences(moment, findings)]
+
+    def _end(self, line: str) -> None:
+        """Forget the conditions that a line of this kind ends."""
+        ended = self._ended_by.get(line)
+        if ended and self.episodes:
+            self.episodes = {key: n for key, n in self.episodes.items() if key.split(" ", 1)[0] not in ended}
+
+    def _aside(self, record: Record) -> Moment:
+        """The moment of a line that is no record of this rank."""
+        return Moment(record, self._in_force(self.step), {}, self.baselines, self.step, self.attempts.number, self._places)
 
     def overhear(self, record: Record) -> list[Output]:
         """What a line that is addressed to another rank means for this one: how snapshots went, that the run ended."""
         outputs = self._hear(record)
         if self.pending is not None and record.kind == STATE and not record.historical:
-            outputs += self._best(Moment(record, self._in_force(self.step), {}, self.baselines), new=False)
+            outputs += self._best(self._aside(record), new=False)
         return outputs
 
     def _hear(self, record: Record, fired: Iterable[str] = ()) -> list[Output]:
@@ -130,17 +145,16 @@ class Judge:
                     return settings
         return self.settings
 
-    def _moment(self, record: Record) -> Moment:
-        values, finite = self._judged(record)
+    def _plan(self, values: Mapping[str, float]) -> Plan:
+        names = tuple(values)
+        return self._plans.of(names) or self._plans.make(names, self.desks, self.baselines)
+
+    def _moment(self, record: Record, plan: Plan) -> Moment:
+        values, finite = self._judged(record, plan)
         zero = values.get("loss") == 0.0 and not math.isfinite(values.get("grad_norm", math.nan))
         if zero:
             del values["loss"]
-        previous = self.previous
-        loss, accuracy = values.get("eval_loss"), values.get("eval_accuracy")
-        evaluation = (loss is not None and loss != previous.get("eval_loss")) or (
-            accuracy is not None and accuracy != previous.get("eval_accuracy")
-        )
-        attempts = self.attempts
+        attempts, previous = self.attempts, self.previous
         training = attempts.asks(record)
         restarted = attempts.observe(record, training=training)
         step = record.step
@@ -151,27 +165,29 @@ class Judge:
             if record.total:
                 self.total = record.total
         self.records += 1
-        moment = Moment(record, self._in_force(step) if self._phased else self.settings, values, self.baselines)
-        moment.step, moment.attempt, moment.restarted = step, attempts.number, restarted
-        moment.zero_loss, moment.evaluation, moment.finite = zero, evaluation, finite
-        if not restarted:
-            moment.previous = previous
+        moment = Moment(
+            record, self._in_force(step) if self._phased else self.settings, values, self.baselines, step, attempts.number,
+            self._places, {} if restarted else previous,
+        )  # fmt: skip
+        moment.restarted, moment.zero_loss, moment.finite = restarted, zero, finite
+        if plan.evaluation:
+            moment.evaluation = any(m in values and values[m] != previous.get(m) for m in ("eval_loss", "eval_accuracy"))
         if self.broken:
             moment.failures.extend(self.broken)
         return moment
 
-    def _judged(self, record: Record) -> tuple[dict[str, float], bool]:
+    def _judged(self, record: Record, plan: Plan) -> tuple[dict[str, float], bool]:
         """The values as rules see them, and whether all are finite."""
         values, finite = dict(record.values), True
         for value in values.values():
             if value.__class__ is not float:
-                values = {name: _float(v) for name, v in values.items()}
+                values = {name: to_float(v) for name, v in values.items()}
                 finite = all(map(math.isfinite, values.values()))
                 break
             if value - value != 0.0:
                 finite = False
-        for metric in ACCURACIES:
-            if metric in values and not self.percent.get(metric):
+        for metric in plan.accuracies:
+            if not self.percent.get(metric):
                 if FRACTION_LIMIT < values[metric] < math.inf:
                     self._as_percent(metric)
                 else:
@@ -183,7 +199,7 @@ class Judge:
         self.percent[metric] = True
         if metric in self.baselines:
             self.baselines[metric] = self._fresh(metric)
-        for rule, key, *_ in self.by_metric.get(metric, ()):
+        for rule, key, *_ in self.desks[metric].asked if metric in self.desks else ():
             rule.memory.pop(metric, None)
             self.episodes.pop(key, None)
         if metric == "accuracy":
@@ -191,8 +207,8 @@ class Judge:
         if self.pending is not None and self.pending["finding"].metric == metric:
             self.pending = None
 
-    def _new_attempt(self, record: Record) -> list[Output]:
-        self.baselines = {m: b.successor() for m, b in self.baselines.items()}
+    def _new_attempt(self, record: Record, moment: Moment) -> list[Output]:
+        self.baselines = moment.baselines = {m: b.successor() for m, b in self.baselines.items()}
         for rule in self.rules.values():
             if not rule.survives:
                 rule.memory = {}
@@ -204,25 +220,23 @@ class Judge:
             history.clear()
         return list(self.incidents.close("a new attempt began", record))
 
-    def _ask(self, moment: Moment) -> list[tuple[Finding, Rule]]:
-        """Ask every rule that the line concerns, then let the baselines learn from it."""
-        values, findings = moment.values, list[tuple[Finding, Rule]]()
-        moment.baselines, moment.history = self.baselines, self.histories["place"]
-        ended = self._ended_by.get(moment.record.kind)
-        if ended and self.episodes:
-            for key in [key for key in self.episodes if key.split(" ", 1)[0] in ended]:
-                del self.episodes[key]
-        if moment.record.kind != RECORD:
-            self._put(self.by_line.get(moment.record.kind, ()), moment, findings)
-            return findings
-        names = tuple(values)
-        plan = self._plans.of(names)
-        if plan is None:
-            plan = self._plans.make(names, self.by_metric, self.by_line.get(RECORD, ()), self.baselines)
-        aside = self._put(plan.asked, moment, findings)
-        baselines = self.baselines
-        for metric in plan.learn:
-            baselines[metric].observe(values[metric], flagged=metric in aside)
+    def _ask(self, moment: Moment, plan: Plan) -> list[tuple[Finding, Rule]]:
+        """Ask every rule that the record concerns, then let the baselines learn from it."""
+        values, baselines = moment.values, self.baselines
+        findings: list[tuple[Finding, Rule]] = []
+        if self.episodes:
+            self._end(RECORD)
+        for metric, desk in plan.desks:
+            concerned = desk.whom(values[metric], baselines.get(metric), self.episodes)
+            if concerned:
+                self._put(concerned, moment, findings)
+        self._put(self._always, moment, findings)
+        if moment.restarted:
+            self._put(self.by_line.get(RESTART, ()), moment, findings)
+        if moment.failures:
+            self._put(self.by_line.get(FAILURE, ()), moment, findings)
+        for metric, desk in plan.learn:
+            baselines[metric].observe(values[metric], flagged=metric in moment.aside, calm=desk.calm)
         self._remember(moment)
         return findings
 
@@ -230,31 +244,30 @@ class Judge:
         values, histories = moment.values, self.histories
         if "loss" in values:
             histories["loss"].append(values["loss"])
-            histories["place"].append((moment.record.index, moment.step))
+            self._places.append((moment.record.index, moment.step))
         if "accuracy" in values:
             histories["accuracy"].append(values["accuracy"])
         self.rate = values.get("learning_rate", self.rate)
         self.previous = values if len(values) <= REMEMBERED else {k: v for k, v in values.items() if k in METRICS}
 
-    def _put(self, group: Iterable[Asked], moment: Moment, findings: list[tuple[Finding, Rule]]) -> list[str]:
-        """Ask a group of rules; a first true answer becomes a finding. The metrics whose values are to be set aside."""
-        aside, episodes = list[str](), self.episodes
+    def _put(self, group: Iterable[Asked], moment: Moment, findings: list[tuple[Finding, Rule]]) -> None:
+        """Ask a group of rules; a first true answer becomes a finding."""
+        episodes = self.episodes
         for rule, key, metric, judge in group:
             try:
                 verdict = judge(moment, metric)
                 if verdict is not None:
                     self._fire(rule, key, moment, verdict, findings)
                     if rule.sets_aside:
-                        aside.append(metric)
+                        moment.aside.append(metric)
                     continue
             except Exception as error:  # a plug-in's exception becomes a finding about us, never an outage
                 moment.failures.append((rule.kind, _words(error)))
                 continue
             if episodes and key in episodes:
-                self.episodes[key] += 1
-                if self.episodes[key] >= rule.rearm:
-                    del self.episodes[key]
-        return aside
+                episodes[key] += 1
+                if episodes[key] >= rule.rearm:
+                    del episodes[key]
 
     def _fire(self, rule: Rule, key: str, moment: Moment, verdict: Verdict, findings: list[tuple[Finding, Rule]]) -> None:
         if key not in self.episodes or verdict.anew:
@@ -295,7 +308,7 @@ class Judge:
         line, values = moment.record.kind, moment.values
         holding = {key.split(" ", 1)[0] for key in self.episodes}
         asked = {rule.kind for rule, *_ in self.by_line.get(line, ())} | self._ended_by.get(line, set())
-        asked.update(rule.kind for metric in values for rule, *_ in self.by_metric.get(metric, ()))
+        asked.update(rule.kind for metric in values if metric in self.desks for rule, *_ in self.desks[metric].asked)
         return Conditions(holding, set(moment.fired), asked, moment.worse or {})
 
     def _best(self, moment: Moment, *, new: bool) -> list[Output]:
@@ -381,13 +394,6 @@ class Judge:
         self.pending = pending and {"finding": Finding(**pending["finding"]), "facts": pending["facts"]}
         self.step, self.by, self.total, self.rate = state["step"], state["by"], state["total"], state["rate"]
         self.records = state["records"]
-
-
-def _float(value: Any) -> float:
-    try:
-        return float(value)
-    except OverflowError:
-        return math.inf if value > 0 else -math.inf
 
 
 def _words(error: Exception) -> str:

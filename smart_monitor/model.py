@@ -237,6 +237,14 @@ def event_id(run: str, source: str, rank: int, attempt: int, record: int, kind: 
     return f"{run}:{source}:{rank}:{attempt}:{record}:{kind}"
 
 
+def to_float(value: Any) -> float:
+    """A number as a float; an integer beyond all floats is infinite."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
 def plain(value: Any) -> Any:
     """`value` with every non-finite float spelled "NaN", "Infinity" or "-Infinity", for strict JSON."""
     if isinstance(value, float):

@@ -57,7 +57,7 @@ def near(judge: Judge) -> list[dict[str, Any]]:
     for metric, base in judge.baselines.items():
         if not base.admitted:
             continue
-        seen = list(base.seen)
+        seen = base.lately(base.window)
         found.append({
             "metric": metric, "values": base.admitted, "warming_up": not base.mature, "level": base.level,
             "mean": base.mean, "noise": base.noise, "last": seen[-1] if seen else None,

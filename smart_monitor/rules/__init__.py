@@ -11,6 +11,7 @@ headings are fixed: What it watches, Why it matters, Formula, Judges from, What 
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,11 @@ from typing import Any, ClassVar
 from smart_monitor.config import Settings
 from smart_monitor.model import Record, Severity
 from smart_monitor.stats.baseline import Baseline
+
+RESTART, FAILURE = "restart", "failure"
+"""What a rule may listen to besides kinds of journal line: a new attempt that begins, a rule that failed."""
+ANY = (-math.inf, math.inf)
+_NOTHING: Mapping[str, float] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +58,31 @@ class Moment:
     """
 
     __slots__ = (
-        "attempt", "baselines", "evaluation", "failures", "finite", "fired", "history", "previous",
+        "aside", "attempt", "baselines", "evaluation", "failures", "finite", "fired", "history", "previous",
         "record", "restarted", "settings", "step", "values", "worse", "zero_loss",
     )  # fmt: skip
 
-    def __init__(self, record: Record, settings: Settings, values: dict[str, float], baselines: dict[str, Baseline]) -> None:
+    def __init__(
+        self,
+        record: Record,
+        settings: Settings,
+        values: dict[str, float],
+        baselines: dict[str, Baseline],
+        step: int | None,
+        attempt: int,
+        history: Sequence[tuple[int, int | None]],
+        previous: Mapping[str, float] = _NOTHING,
+    ) -> None:
         self.record = record
         self.settings = settings
         self.values = values
         self.baselines = baselines
-        self.step = record.step
-        self.attempt = 1
+        self.step = step
+        self.attempt = attempt
+        self.history = history
+        """(record, step) of the last loss-window of records that carried a loss."""
+        self.previous = previous
+        """The judged values of the record before, in the same attempt."""
         self.restarted = ""
         """Why a new attempt opened with this record; empty if none did."""
         self.evaluation = False
@@ -70,10 +90,8 @@ class Moment:
         self.zero_loss = False
         self.finite = True
         """Is every value a finite number?"""
-        self.previous: Mapping[str, float] = {}
-        """The judged values of the record before, in the same attempt."""
-        self.history: Sequence[tuple[int, int | None]] = ()
-        """(record, step) of the last loss-window of records that carried a loss."""
+        self.aside: list[str] = []
+        """Metrics whose values are kept out of the baselines."""
         self.fired: list[str] = []
         """Kinds whose condition is true of this record."""
         self.worse: dict[str, str] | None = None
@@ -101,20 +119,31 @@ class Rule:
     metrics: ClassVar[tuple[str, ...]] = ()
     """Asked once for each of these that a record carries; empty: see `listens`."""
     listens: ClassVar[tuple[str, ...]] = ()
-    """Kinds of journal line it is asked about besides (record, tick, state, outcome), metric ''."""
+    """Kinds of journal line it is asked about besides (record, tick, state, outcome; RESTART, FAILURE), metric ''."""
     ended_by: ClassVar[tuple[str, ...]] = ()
     """Kinds of journal line that end its condition without its being asked."""
+    every: ClassVar[int] = 1
+    """It judges blocks: it is asked about every so many finite values of a metric (`Baseline.lately` gives the others)."""
     baselined: ClassVar[bool] = True
     """Does it judge its metrics against their baselines?"""
     sets_aside: ClassVar[bool] = False
     """Is the value it fires on kept out of the baseline?"""
     rearm: ClassVar[int] = 1
-    """Records on which the condition must be false before it can fire anew."""
+    """Askings to which it must have answered no before it can fire anew; 0: every yes is told."""
     survives: ClassVar[bool] = False
     """Does its memory outlive the attempt?"""
 
     def __init__(self) -> None:
         self.memory: dict[str, Any] = {}
+
+    def calm(self, settings: Settings) -> tuple[float, float] | None:
+        """Between which values it need not be asked, if they are calm by their baseline too; None: it is always asked.
+
+        A promise: the condition is false of them. It is asked about the first of them after any other, to forget
+        what it has to, and as long as an episode of its own lasts. A million calm records are why there is such a
+        promise: most rules are kept by it from most of them.
+        """
+        return None
 
     def judge(self, moment: Moment, metric: str) -> Verdict | None:
         """The verdict if the rule's condition is true of this record, else None."""

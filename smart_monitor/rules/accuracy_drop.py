@@ -1,4 +1,5 @@
-from smart_monitor.rules import Moment, Rule, Verdict, percent
+from smart_monitor.config import Settings
+from smart_monitor.rules import ANY, Moment, Rule, Verdict, percent
 
 
 class AccuracyDrop(Rule):
@@ -28,6 +29,9 @@ class AccuracyDrop(Rule):
     family = "accuracy"
     metrics = ("accuracy", "eval_accuracy")
     sets_aside = True
+
+    def calm(self, settings: Settings) -> tuple[float, float] | None:
+        return ANY
 
     def judge(self, moment: Moment, metric: str) -> Verdict | None:
         accuracy = moment.values[metric]

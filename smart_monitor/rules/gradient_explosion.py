@@ -1,4 +1,5 @@
-from smart_monitor.rules import Moment, Rule, Verdict, percent
+from smart_monitor.config import Settings
+from smart_monitor.rules import ANY, Moment, Rule, Verdict, percent
 from smart_monitor.rules._strategies import Crossing, asked_for, crossing
 
 ABSOLUTE_TIMES = 4.0
@@ -31,6 +32,10 @@ class GradientExplosion(Rule):
     family = "loss"
     metrics = ("grad_norm",)
     sets_aside = True
+
+    def calm(self, settings: Settings) -> tuple[float, float] | None:
+        # A deviation is reckoned from values that only asking collects.
+        return None if asked_for(settings, settings.fixed_grad_norm_threshold) else ANY
 
     def judge(self, moment: Moment, metric: str) -> Verdict | None:
         norm, base, settings = moment.values[metric], moment.baselines[metric], moment.settings

@@ -1,3 +1,6 @@
+import math
+
+from smart_monitor.config import Settings
 from smart_monitor.rules import Moment, Rule, Verdict
 
 SHARE = 0.01
@@ -24,6 +27,9 @@ class GradientVanishing(Rule):
     family = "gradient"
     metrics = ("grad_norm",)
     sets_aside = True
+
+    def calm(self, settings: Settings) -> tuple[float, float] | None:
+        return settings.gradient_vanishing_threshold, math.inf
 
     def judge(self, moment: Moment, metric: str) -> Verdict | None:
         norm, memory = moment.values[metric], self.memory

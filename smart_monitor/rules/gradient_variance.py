@@ -28,19 +28,12 @@ class GradientVariance(Rule):
 
     severity = "info"
     metrics = ("grad_norm",)
-    baselined = False
-    rearm = BLOCK + 1
+    every = BLOCK
 
     def judge(self, moment: Moment, metric: str) -> Verdict | None:
-        norm, memory = moment.values[metric], self.memory
-        block: list[float] = memory.get("block") or memory.setdefault("block", [])
-        if 0 <= norm < HUGE:
-            block.append(norm)
-        if len(block) < BLOCK:
-            return None
-        memory["block"] = []
+        memory, block = self.memory, [*moment.baselines[metric].lately(BLOCK - 1), moment.values[metric]]
         mean = sum(block) / BLOCK
-        if mean <= 0:
+        if not 0 < mean < HUGE or min(block) < 0:
             return None
         spread = math.sqrt(sum((v / mean - 1) ** 2 for v in block) / BLOCK)
         usual, blocks = memory.get("usual", spread), memory.get("blocks", 0)

@@ -1,9 +1,11 @@
-from smart_monitor.rules import Moment, Rule, Verdict
-from smart_monitor.stats.baseline import FLOOR
+from smart_monitor.config import Settings
+from smart_monitor.rules import ANY, Moment, Rule, Verdict
+from smart_monitor.stats.baseline import CALM
 
 WINDOW = 50
 LIMIT = 0.5
-OUTLIER = 4.0
+OUTLIER = CALM
+"""Noises above its level from which a value counts; it is not asked about calmer ones."""
 WEIGHT = 5
 
 
@@ -27,14 +29,16 @@ class Instability(Rule):
     metrics = ("loss",)
     rearm = WINDOW
 
+    def calm(self, settings: Settings) -> tuple[float, float] | None:
+        return ANY
+
     def judge(self, moment: Moment, metric: str) -> Verdict | None:
         base, memory, loss = moment.baselines[metric], self.memory, moment.values[metric]
         if not base.mature or loss - loss != 0:
             return None
-        count = memory["count"] = memory.get("count", 0) + 1
-        # The noise is never below its floor: most values need not ask for it.
-        if loss - base.level < OUTLIER * FLOOR * base.unit or not base.score(loss) >= OUTLIER:
+        if not base.score(loss) >= OUTLIER:
             return None
+        count = base.arrived - base.young + 1
         last, memory["last"] = memory.get("last", 0), count
         if last == count - 1:
             return None

@@ -1,3 +1,4 @@
+from smart_monitor.config import Settings
 from smart_monitor.rules import Moment, Rule, Verdict
 
 RECORDS = 20
@@ -24,6 +25,9 @@ class LearningRateRange(Rule):
     family = "learning_rate"
     metrics = ("learning_rate",)
     baselined = False
+
+    def calm(self, settings: Settings) -> tuple[float, float] | None:
+        return settings.learning_rate_min, settings.learning_rate_max
 
     def judge(self, moment: Moment, metric: str) -> Verdict | None:
         rate, memory = moment.values[metric], self.memory

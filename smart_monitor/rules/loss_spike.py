@@ -1,5 +1,5 @@
 from smart_monitor.config import Settings
-from smart_monitor.rules import Moment, Rule, Verdict, percent
+from smart_monitor.rules import ANY, Moment, Rule, Verdict, percent
 from smart_monitor.rules._strategies import Crossing, asked_for, crossing
 from smart_monitor.stats.baseline import Baseline
 
@@ -36,6 +36,10 @@ class LossSpike(Rule):
     family = "loss"
     metrics = ("loss",)
     sets_aside = True
+
+    def calm(self, settings: Settings) -> tuple[float, float] | None:
+        # A deviation is reckoned from values that only asking collects.
+        return None if asked_for(settings, settings.fixed_loss_threshold) else ANY
 
     def judge(self, moment: Moment, metric: str) -> Verdict | None:
         loss, base, settings = moment.values[metric], moment.baselines[metric], moment.settings

@@ -32,19 +32,16 @@ class Plateau(Rule):
 
     severity = "info"
     metrics = ("loss",)
-    baselined = False
-    rearm = BLOCK * BLOCKS
+    every = BLOCK
+    rearm = BLOCKS
 
     def judge(self, moment: Moment, metric: str) -> Verdict | None:
         loss, memory = moment.values[metric], self.memory
-        part: list[float] = memory.get("part") or memory.setdefault("part", [])
-        if -HUGE < loss < HUGE:
-            part.append(loss)
-        if len(part) < BLOCK:
+        mean = sum([*moment.baselines[metric].lately(BLOCK - 1), loss]) / BLOCK
+        if not -HUGE < mean < HUGE:
             return None
         means: list[float] = memory.setdefault("means", [])
-        means.append(sum(part) / BLOCK)
-        memory["part"] = []
+        means.append(mean)
         if len(means) > BLOCKS:
             del means[0]
         fall = _still(means)

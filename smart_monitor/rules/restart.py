@@ -1,5 +1,4 @@
-from smart_monitor.model import RECORD
-from smart_monitor.rules import Moment, Rule, Verdict
+from smart_monitor.rules import RESTART, Moment, Rule, Verdict
 
 
 class Restart(Rule):
@@ -19,11 +18,10 @@ class Restart(Rule):
     """
 
     severity = "info"
-    listens = (RECORD,)
+    listens = (RESTART,)
+    rearm = 0
 
     def judge(self, moment: Moment, metric: str) -> Verdict | None:
-        if not moment.restarted:
-            return None
         return Verdict(
             message=f"attempt {moment.attempt} begins at {moment.where}: {moment.restarted}",
             advice="Nothing, if you restarted it.",

@@ -1,5 +1,4 @@
-from smart_monitor.model import OUTCOME, RECORD, STATE, TICK
-from smart_monitor.rules import Moment, Rule, Verdict
+from smart_monitor.rules import FAILURE, Moment, Rule, Verdict
 
 
 class RuleFailed(Rule):
@@ -18,12 +17,10 @@ class RuleFailed(Rule):
     """
 
     severity = "warning"
-    listens = (RECORD, TICK, STATE, OUTCOME)
+    listens = (FAILURE,)
     rearm = 0
 
     def judge(self, moment: Moment, metric: str) -> Verdict | None:
-        if not moment.failures:
-            return None
         told: list[str] = self.memory.setdefault("told", [])
         new = {name: error for name, error in moment.failures if name not in told}
         if not new:

@@ -1,5 +1,6 @@
-from smart_monitor.rules import Moment, Rule, Verdict
-from smart_monitor.stats.baseline import SPEEDS
+from smart_monitor.config import Settings
+from smart_monitor.rules import ANY, Moment, Rule, Verdict
+from smart_monitor.stats.shapes import SPEEDS
 
 SHARE = 0.5
 RECORDS = 5
@@ -26,6 +27,9 @@ class ThroughputDrop(Rule):
     metrics = SPEEDS
     sets_aside = True
     rearm = RECORDS
+
+    def calm(self, settings: Settings) -> tuple[float, float] | None:
+        return ANY
 
     def judge(self, moment: Moment, metric: str) -> Verdict | None:
         speed, base, memory = moment.values[metric], moment.baselines[metric], self.memory

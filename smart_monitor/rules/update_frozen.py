@@ -1,3 +1,6 @@
+import math
+
+from smart_monitor.config import Settings
 from smart_monitor.rules import Moment, Rule, Verdict
 
 RECORDS = 5
@@ -24,6 +27,9 @@ class UpdateFrozen(Rule):
     family = "gradient"
     metrics = ("grad_norm", "update_ratio")
     baselined = False
+
+    def calm(self, settings: Settings) -> tuple[float, float] | None:
+        return SMALL, math.inf
 
     def judge(self, moment: Moment, metric: str) -> Verdict | None:
         value, memory = moment.values[metric], self.memory

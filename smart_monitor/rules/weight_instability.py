@@ -1,4 +1,5 @@
-from smart_monitor.rules import Moment, Rule, Verdict
+from smart_monitor.config import Settings
+from smart_monitor.rules import ANY, Moment, Rule, Verdict
 
 RISE = 0.05
 
@@ -22,6 +23,9 @@ class WeightInstability(Rule):
     family = "gradient"
     metrics = ("weight_norm",)
     sets_aside = True
+
+    def calm(self, settings: Settings) -> tuple[float, float] | None:
+        return ANY
 
     def judge(self, moment: Moment, metric: str) -> Verdict | None:
         norm, base = moment.values[metric], moment.baselines[metric]

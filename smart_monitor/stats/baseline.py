@@ -48,8 +48,10 @@ STEPS_LEAST = 2.0
 """Noises that it must be above the level all the same."""
 ABOVE_HIGHEST = 2.0
 """Step noises, compounded, that it must be above the highest of the level's window."""
-LOSS_APART, POINTS_APART = 4.5, 5.0
-"""Step noises from the level that a loss (compounded) or an accuracy must be, for all that its tail allows."""
+CALM = 4.0
+"""Noises below which a value is calm, if its guard does not ask for less."""
+SEEN = 20
+"""Values that a rule may look back on, however short the window."""
 IN_A_ROW = 4
 """Values set aside in a row for which less is asked of each: chance must come true every time."""
 BEGINNING = 5
@@ -57,18 +59,12 @@ LEARNED, LEARNED_POINTS = 0.5, 20.0
 """Share of its beginning that a loss must have lost, or points that an accuracy must have gained, to lose it again."""
 TAIL = 0.25
 """Fewer than NOISE_WINDOW residuals have seen less of their tail: the largest of n grows as n^TAIL (tail index 4)."""
-SPEEDS = tuple(f"{what}_per_{time}" for what in ("tokens", "steps", "samples", "examples") for time in ("sec", "second"))
-"""How trainers call their throughput."""
-SHAPES: dict[str, dict[str, Any]] = {
-    "loss": {"apart": LOSS_APART},
-    "accuracy": {"bad": -1, "absolute": True, "times": 1.0, "apart": POINTS_APART},
-    "eval_accuracy": {"bad": -1, "absolute": True, "times": 1.0, "apart": POINTS_APART},
-    "reward": {"bad": -1},
-    **{speed: {"bad": -1} for speed in SPEEDS},
-}
-"""How the metrics differ whose trouble is not "rising, relative to the level"."""
 GUARD = 7.0
 """Noises from which a value stands out: as strict as the strictest rule in use (z > 7 over 128)."""
+
+_LISTS = ("short", "seen", "changes", "held")
+_NUMBERS = ("admitted", "arrived", "young", "settled", "positive", "squares", "last", "beginning", "inherited")
+"""What a state keeps as it is, beside the windows; NaN as null."""
 
 
 class Baseline:
@@ -80,30 +76,29 @@ class Baseline:
     """
 
     __slots__ = (
-        "_edge", "_noise", "absolute", "admitted", "apart", "bad", "beginning", "changes", "guard", "held", "inherited", "last",
-        "level", "mature", "mean", "negative", "positive", "recent", "residuals", "seen", "settled", "short", "squares",
-        "stepped", "steps", "times", "unit",
+        "_edge", "_noise", "absolute", "admitted", "apart", "arrived", "bad", "beginning", "changes", "guard", "held",
+        "inherited", "last", "level", "mature", "mean", "negative", "positive", "recent", "residuals", "seen", "settled",
+        "short", "squares", "stepped", "steps", "times", "unit", "window", "young",
     )  # fmt: skip
 
     def __init__(
-        self,
-        *,
-        bad: int = 1,
-        absolute: bool = False,
-        times: float = GUARD,
-        guard: bool = True,
+        self, *, bad: int = 1, absolute: bool = False, times: float = GUARD, apart: float = 0.0, guard: bool = True,
         window: int = 10,
-        apart: float = 0.0,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.bad = bad
         self.times = times
         self.apart = apart
         self.absolute = absolute
         self.guard = guard
         self.recent = MedianWindow(LEVEL_WINDOW)
+        self.window = window
         self.short: deque[float] = deque(maxlen=max(window // 2, 3))
-        self.seen: deque[float] = deque(maxlen=max(window, 2))
+        self.seen: deque[float] = deque(maxlen=max(window, SEEN))
         """The last finite values in order of arrival, admitted or not."""
+        self.arrived = 0
+        """Finite values so far, admitted or not."""
+        self.young = 0
+        """Those of them that came before the noise could be trusted."""
         self.residuals = QuartileWindow(NOISE_WINDOW)
         """Distances from the level on the bad side, relative to it."""
         self.steps = QuartileWindow(STEPS_WINDOW)
@@ -259,14 +254,40 @@ class Baseline:
                 return False
         return rise >= self.edge
 
-    # -- what the engine tells it -----------------------------------------------------------------
+    def lately(self, count: int) -> list[float]:
+        """The last `count` finite values, admitted or not; at most SEEN or the window, whichever is larger."""
+        return list(self.seen)[-count:]
 
-    def observe(self, value: float, *, flagged: bool) -> None:
-        """Take in a judged value: admit it, or set it aside. Non-finite values change nothing."""
+    # -- what the engine asks and tells it -----------------------------------------------------------------
+
+    def is_calm(self, value: float) -> bool:
+        """Is `value` surely nearer than CALM noises to the level and nearer than the edge, or on its good side?
+
+        Of most values that can be told without sorting, for the noise is at least its floor and its mean square.
+        False says nothing. See `Rule.calm`.
+        """
+        if not self.mature or not self.guard:
+            return False
+        unit, rise = self.unit, (value - self.level) * self.bad
+        if rise <= 0:
+            return unit > 0
+        if self.bad > 0 and rise >= self.mean * (1 + STEPS_GUARD * FLOOR) - self.level and rise >= STEPS_LEAST * (unit * FLOOR):
+            return False
+        times = min(CALM, self.times)
+        return rise < times * (unit * FLOOR) or rise < times * (unit * math.sqrt(2 * self.squares / (len(self.residuals) or 1)))
+
+    def observe(self, value: float, *, flagged: bool, calm: bool = False) -> None:
+        """Take in a judged value: admit it, or set it aside. Non-finite values change nothing.
+
+        `calm`: `is_calm` said so already.
+        """
         if value - value != 0:
             return
         self.seen.append(value)
-        if flagged or (self.mature and self.guard and self._beyond(value)):
+        self.arrived += 1
+        if not self.mature:
+            self.young += 1
+        if flagged or (not calm and self.mature and self.guard and self._beyond(value)):
             self.held.append(value)
             if len(self.held) >= NEW_LEVEL:
                 self._believe_new_level()
@@ -297,8 +318,7 @@ class Baseline:
 
     def _take(self, value: float) -> None:
         self.admitted += 1
-        if not self.mature:
-            self.mature = self._is_mature()
+        self.mature = self.mature or self._is_mature()
         self.last = value
         if self.settled < NEW_LEVEL_MEMORY:
             self.settled += 1
@@ -353,9 +373,7 @@ class Baseline:
 
     def successor(self) -> Baseline:
         """The baseline of the next attempt: the level starts afresh, the noise carries over."""
-        window = self.seen.maxlen or 0
-        shape = {"bad": self.bad, "absolute": self.absolute, "times": self.times, "apart": self.apart}
-        heir = Baseline(guard=self.guard, window=window, **shape)  # type: ignore[arg-type]
+        heir = Baseline(**{name: getattr(self, name) for name in ("bad", "absolute", "times", "apart", "guard", "window")})
         heir.beginning = self.beginning
         if self.mature:
             heir.residuals = QuartileWindow(NOISE_WINDOW, self.residuals.values)
@@ -365,30 +383,18 @@ class Baseline:
         return heir
 
     def state(self) -> dict[str, Any]:
-        return {
-            "recent": list(self.recent.values), "short": list(self.short), "seen": list(self.seen),
-            "settled": self.settled, "residuals": self.residuals.values, "steps": self.steps.values,
-            "squares": self.squares, "held": list(self.held),
-            "admitted": self.admitted, "positive": self.positive, "changes": list(self.changes),
-            "last": None if math.isnan(self.last) else self.last, "inherited": self.inherited,
-            "beginning": None if math.isnan(self.beginning) else self.beginning,
-        }  # fmt: skip
+        windows = {"recent": list(self.recent.values), "residuals": self.residuals.values, "steps": self.steps.values}
+        numbers = {name: None if (number := getattr(self, name)) != number else number for name in _NUMBERS}
+        return windows | {name: list(getattr(self, name)) for name in _LISTS} | numbers
 
     def restore(self, state: dict[str, Any]) -> None:
         self.recent = MedianWindow(LEVEL_WINDOW, state["recent"])
-        self.short.extend(state["short"])
-        self.seen.extend(state["seen"])
-        self.settled = state["settled"]
         self.residuals = QuartileWindow(NOISE_WINDOW, state["residuals"])
         self.steps = QuartileWindow(STEPS_WINDOW, state["steps"])
-        self.squares = state["squares"]
-        self.held = list(state["held"])
-        self.admitted = state["admitted"]
-        self.positive = state["positive"]
-        self.changes.extend(state["changes"])
-        self.last = math.nan if state["last"] is None else state["last"]
-        self.inherited = state["inherited"]
-        self.beginning = math.nan if state["beginning"] is None else state["beginning"]
+        for name in _LISTS:
+            getattr(self, name).extend(state[name])
+        for name in _NUMBERS:
+            setattr(self, name, math.nan if state[name] is None else state[name])
         self.mature = self._is_mature()
         if self.recent:
             self._settle()

@@ -15,13 +15,12 @@ from smart_monitor.stats.baseline import (
     CAP,
     FLOOR,
     LEVEL_WINDOW,
-    LOSS_APART,
     NEW_LEVEL,
     NOISE_WINDOW,
-    SHAPES,
     STEPS_WINDOW,
     Baseline,
 )
+from smart_monitor.stats.shapes import LOSS_APART, SHAPES
 
 
 def calm(count: int, level: float = 1.0, noise: float = 0.02, seed: int = 0) -> list[float]:
