@@ -23,7 +23,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from smart_monitor.config import Settings
 from smart_monitor.model import Finding
 from smart_monitor.replay import replay
-from smart_monitor.stats.baseline import GUARD, LOSS_APART, SHAPES
+from smart_monitor.stats.baseline import GUARD
+from smart_monitor.stats.shapes import LOSS_APART, SHAPES
 
 Event = dict[str, Any]
 LOSS = ("loss_spike", "divergence")
