@@ -23,6 +23,25 @@ class ReplayError(ValueError):
     """Nothing there that can be replayed; the text is one sentence for the user."""
 
 
+MAX_TOLD = 20
+"""Sentences about one path; a log can be odd in every row."""
+
+
+def _few(tell: Callable[[str], None]) -> Callable[[str], None]:
+    """`tell`, for the first MAX_TOLD sentences."""
+    told = 0
+
+    def heard(sentence: str) -> None:
+        nonlocal told
+        told += 1
+        if told <= MAX_TOLD:
+            tell(sentence)
+        elif told == MAX_TOLD + 1:
+            tell("More of the like is not told.")
+
+    return heard
+
+
 def _unheard(sentence: str) -> None:
     """For callers who do not ask what is read."""
 
@@ -49,7 +68,7 @@ def read(
 
     `Record.index` is what the format counts (`Format.index`); where several sources are merged, the record's number.
     """
-    options = Options(patterns=patterns)
+    options, tell = Options(patterns=patterns), _few(tell)
     if path.is_dir() and not source:
         return _journal(path, tell) or _sources(path, source, tell, options)
     if path.is_dir():

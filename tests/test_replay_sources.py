@@ -10,7 +10,7 @@ import pytest
 
 from smart_monitor.config import Settings
 from smart_monitor.model import Finding
-from smart_monitor.replay import ReplayError, read, replay
+from smart_monitor.replay import MAX_TOLD, ReplayError, read, replay
 from tests.sources import stores, wandb_log
 from tests.sources.events import BEGINNING, logged
 
@@ -107,3 +107,11 @@ def test_what_cannot_be_read_is_one_sentence(tmp_path: Path, name: str, source: 
     (tmp_path / "image.png").write_bytes(b"\x89PNG")
     with pytest.raises(ReplayError, match=why):
         list(read(tmp_path / name, source)[1])
+
+
+def test_a_log_that_is_odd_in_every_row_is_said_to_be_a_few_times(tmp_path: Path) -> None:
+    (tmp_path / "m.jsonl").write_text("".join(f'{{"step": -{i + 1}, "loss": 0.5}}\n' for i in range(50_000)))
+    told: list[str] = []
+    assert 50_000 == len(list(read(tmp_path / "m.jsonl", tell=told.append)[1]))
+    assert MAX_TOLD + 1 == len(told)
+    assert ("row 0: step -1 is not usable", "More of the like is not told.") == (told[1], told[-1])
