@@ -96,14 +96,17 @@ class ByHand:
         raise NotTaken(result["why"])
 
     def _choose(self, since: float | None, follow: bool, patience: float, waiting: Callable[[str], None]) -> Choice:
-        began, told, first = time.monotonic(), False, None
+        began, told = time.monotonic(), False
+        known: set[tuple[str, float]] | None = None if follow else set()
         while True:
             now = time.time()
             self._shelf.scan(now)
             newest, model, unfinished = self._shelf.newest(since, now), self._shelf.model_files(), self._shelf.incomplete(now)
-            if follow and first is None:
-                first = (newest.path, newest.completed) if newest else ("", 0.0)
-            if newest is not None and (not follow or (newest.path, newest.completed) != first):
+            if known is None:
+                # What is whole but not yet still is no next one either.
+                there = [*self._shelf.complete(), *(noun for noun, _ in self._shelf.settling())]
+                known = {(c.path, c.completed) for c in there}
+            if newest is not None and (newest.path, newest.completed) not in known:
                 return Choice(checkpoint=newest, model=model)
             if not follow and (not unfinished or time.monotonic() - began >= patience):
                 break

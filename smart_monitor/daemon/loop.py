@@ -211,7 +211,7 @@ class Daemon:
             except Held as error:
                 held += 1
                 why = str(error)
-                self._say(base, why, error=True)
+                self._say(base, why, error=True, about="held")
             except OSError as error:
                 where = error.filename if isinstance(error.filename, str) else str(run.place.out)
                 why = f"{error.strerror or error}: {where}"
@@ -225,9 +225,10 @@ class Daemon:
         if held and held == len(self._runs):
             self._stopping, self._code = True, LOCKED
 
-    def _say(self, base: Path, sentence: str, *, error: bool) -> None:
-        if self._said.get(base) != sentence:
-            self._said[base] = sentence
+    def _say(self, base: Path, sentence: str, *, error: bool, about: str = "") -> None:
+        """Once until something else is to be said; `about`: whatever the words (a holder on its way out has no name)."""
+        if self._said.get(base) != (about or sentence):
+            self._said[base] = about or sentence
             (self._log.error if error else self._log.info)(sentence)
 
     def _watch_schedule(self, schedule: Schedule) -> None:

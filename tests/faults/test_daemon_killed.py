@@ -65,7 +65,7 @@ def test_whenever_the_daemon_is_killed_nothing_is_half_nothing_twice_and_nothing
     training.join()
     with monitor:
         monitor.sees(training.trainer.step)
-        until(lambda: not list((tmp_path / ".smart_monitor" / "intents").glob("*")), "every promise kept")
+        until(lambda: not list((tmp_path / ".smart_monitor" / "intents").glob("*")), "every promise kept", 240)
         time.sleep(0.5)
         assert 0 == monitor.stop()
     says_so(monitor, f"seed {SEED}")
