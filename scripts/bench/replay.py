@@ -30,6 +30,30 @@ for record, outputs in replay(path, Settings()):
 took = time.process_time() - began
 print(records / took, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6, found)
 """
+STAGES = """
+import sys, time
+from itertools import islice
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from smart_monitor.config import Settings
+from smart_monitor.engine import Engine
+from smart_monitor.registry import rule_classes
+from smart_monitor.sources import jsonl
+path, most = Path(sys.argv[2]), 50_000
+
+def seconds(things):
+    began = time.process_time()
+    count = sum(1 for _ in things)
+    return (time.process_time() - began) / count
+
+best = [1.0, 1.0, 1.0]
+for _ in range(3):
+    records = list(islice(jsonl.records(path, "run"), most))
+    feed = Engine("run", Settings(), rule_classes()).feed
+    took = seconds(islice(jsonl.rows(path), most)), seconds(islice(jsonl.records(path, "run"), most)), seconds(map(feed, records))
+    best = [min(pair) for pair in zip(best, took)]
+print(*best)
+"""
 
 
 def main() -> int:
@@ -70,12 +94,22 @@ def measure(path: Path, rows: int, python: str) -> int:
     lean = memory <= MEMORY_BAR
     print(f"  {'peak resident memory':<34} {memory:9.1f} MB   bar {MEMORY_BAR:g} MB  {'holds' if lean else 'TOO MUCH'}")
     print(f"  {'findings, incidents, decisions':<34} {found:9.0f}")
+    table(path, python)
     ours, theirs = reading(path)
     fine &= at_least("rows read", ours, READ_BAR)
     print(f"  {'json.loads on the same lines':<34} {theirs:9.0f} /s   ratio {ours / theirs:.2f}")
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
     print(f"  {'peak resident memory of reading':<34} {own:9.1f} MB")
     return 0 if fine and lean else 1
+
+
+def table(path: Path, python: str) -> None:
+    """Where the time of a record goes: JSON to rows, rows to records under canonical names, records to verdicts."""
+    command = [python, "-c", STAGES, str(ROOT), str(path)]
+    rows, records, judged = map(float, subprocess.run(command, check=True, capture_output=True, text=True).stdout.split())
+    print(f"  {'of which':<34} {'us a record':>11} {'a second':>11}")
+    for name, took in (("reading (JSON lines)", rows), ("names (rows to records)", records - rows), ("judging", judged)):
+        print(f"  {name:<34} {took * 1e6:11.1f} {1 / took:11.0f}")
 
 
 def reading(path: Path) -> tuple[float, float]:
