@@ -18,7 +18,8 @@ from smart_monitor.registry import rule_classes
 
 MOST = 64 << 10
 ODD = st.sampled_from([math.nan, math.inf, -math.inf, 0.0, -0.0, -1.0, -1e308, 1e308, 5e-324, 1e-300, 3, 0, 10**400, -(10**400)])
-METRICS = ("loss", "eval_loss", "accuracy", "eval_accuracy", "grad_norm", "learning_rate", "has_nan", "bleu")
+METRICS = (*sorted({metric for rule in rule_classes().values() for metric in rule.metrics}), "has_nan", "bleu")
+"""All that any rule judges, and a metric that none does."""
 SHOCK = st.one_of(
     st.tuples(st.just("calm"), st.integers(1, 40), st.floats(0.01, 100)),
     st.tuples(st.just("value"), st.sampled_from(METRICS), st.one_of(ODD, st.floats(), st.floats(0, 2))),
@@ -221,3 +222,11 @@ def test_the_end_of_the_run_is_heard_by_every_rank() -> None:
             judging.feed(Record("r", "s", 2 * n, n, values={"loss": loss}, rank=rank))
     outputs = judging.feed(Record("r", "s", 119, kind=STATE, state="completed"))
     assert [o.reason for o in outputs if isinstance(o, Decision)] == ["best_model_loss_0.8000"]
+
+
+def test_the_state_is_small_however_many_metrics_are_judged() -> None:
+    source, judging = random.Random(0), engine({})
+    for n in range(400):
+        values = {metric: (1e-3 if metric == "learning_rate" else 70.0) * source.gauss(1, 0.02) for metric in METRICS}
+        judging.feed(Record("r", "s", n, n, values=values))
+    assert len(json.dumps(judging.state())) <= MOST

@@ -22,7 +22,7 @@ from collections import deque
 from itertools import pairwise
 from typing import Any
 
-from smart_monitor.stats.window import MedianWindow, QuartileWindow
+from smart_monitor.stats.window import PARTS, MedianWindow, QuartileWindow, parts
 
 LEVEL_WINDOW = 21
 NOISE_WINDOW = 200
@@ -38,8 +38,6 @@ YOUNG_STEPS = 6.0
 YOUNG_WINDOW = 10
 """Steps looked back on: the first ones of a training are far steeper than all that follow."""
 FLOOR = 0.01
-CAP = 4.0
-"""No single residual weighs more than four times the level in the noise."""
 QUARTILES_TO_SIGMA = 1 / 1.349
 STEPS_WINDOW = 100
 STEPS_GUARD = 16.0
@@ -105,7 +103,7 @@ class Baseline:
         """Changes from one admitted value to the next, relative to the level."""
         self.stepped = bad > 0 or absolute
         """Are the steps kept? Those of rewards and speeds nobody asks for."""
-        self.squares = 0.0
+        self.squares = 0
         self.held: list[float] = []
         self.admitted = 0
         self.mature = False
@@ -141,7 +139,7 @@ class Baseline:
         Unlike `noise` it is raised neither by single outliers nor by a steady fall: it says how far chance
         alone reaches from step to step.
         """
-        return max(QUARTILES_TO_SIGMA * self.steps.quartiles, FLOOR) if self.residuals else math.nan
+        return max(QUARTILES_TO_SIGMA * self.steps.quartiles / PARTS, FLOOR) if self.residuals else math.nan
 
     @property
     def noise(self) -> float:
@@ -151,7 +149,7 @@ class Baseline:
             residuals = self.residuals
             if not residuals:
                 return math.nan
-            noise = max(FLOOR, math.sqrt(2 * self.squares / len(residuals)), QUARTILES_TO_SIGMA * residuals.quartiles)
+            noise = max(FLOOR, self._upper(), QUARTILES_TO_SIGMA * residuals.quartiles / PARTS)
             self._noise = noise
         return noise
 
@@ -250,7 +248,7 @@ class Baseline:
             return False
         if self.bad < 0 or rise < self.mean * (1 + STEPS_GUARD * FLOOR) - self.level:
             times, unit = self.times, self.unit
-            if rise < times * (unit * FLOOR) or rise < times * (unit * math.sqrt(2 * self.squares / (len(self.residuals) or 1))):
+            if rise < times * (unit * FLOOR) or rise < times * (unit * self._upper()):
                 return False
         return rise >= self.edge
 
@@ -274,7 +272,7 @@ class Baseline:
         if self.bad > 0 and rise >= self.mean * (1 + STEPS_GUARD * FLOOR) - self.level and rise >= STEPS_LEAST * (unit * FLOOR):
             return False
         times = min(CALM, self.times)
-        return rise < times * (unit * FLOOR) or rise < times * (unit * math.sqrt(2 * self.squares / (len(self.residuals) or 1)))
+        return rise < times * (unit * FLOOR) or rise < times * (unit * self._upper())
 
     def observe(self, value: float, *, flagged: bool, calm: bool = False) -> None:
         """Take in a judged value: admit it, or set it aside. Non-finite values change nothing.
@@ -302,10 +300,7 @@ class Baseline:
         if unit > 0:  # NaN before the first
             self._weigh(value)
             if self.stepped and value != self.last:  # a repeated value says nothing of how far chance reaches
-                step = (value - self.last) / unit
-                if not -CAP < step < CAP:
-                    step = CAP if step > 0 else -CAP
-                self.steps.push(step)
+                self.steps.push(parts((value - self.last) / unit))
         if self.admitted < MATURE:
             self._note_change(value)
         self._take(value)
@@ -347,15 +342,17 @@ class Baseline:
         """Let the distance of `value` from the level count in the noise."""
         if not self.unit > 0:
             return
-        residual = (value - self.level) * self.bad / self.unit
-        if not -CAP < residual < CAP:
-            residual = CAP if residual > 0 else -CAP
+        residual = parts((value - self.level) * self.bad / self.unit)
         old = self.residuals.oldest
         if old > 0:
-            self.squares = max(0.0, self.squares - old * old)
+            self.squares -= int(old * old)
         self.residuals.push(residual)
         if residual > 0:
             self.squares += residual * residual
+
+    def _upper(self) -> float:
+        """Root mean square of the residuals on the bad side."""
+        return math.sqrt(2 * self.squares / (len(self.residuals) or 1)) / PARTS
 
     def _settle(self) -> None:
         short = self.short

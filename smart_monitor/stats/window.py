@@ -9,6 +9,17 @@ from collections.abc import Iterable
 
 SORT_ANEW = 16
 """Values from which sorting a window anew is cheaper than putting each in its place."""
+CAP = 4.0
+"""No single share of a level weighs more than four times the level."""
+PARTS = 1_000_000
+"""Shares of a level are kept as whole millionths: their squares add up exactly, and a state is half as long."""
+
+
+def parts(share: float) -> int:
+    """A share of a level in whole PARTS, capped."""
+    if not -CAP < share < CAP:
+        share = CAP if share > 0 else -CAP
+    return round(share * PARTS)
 
 
 class MedianWindow:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smart_monitor.stats.baseline import (
-    CAP,
+    CALM,
     FLOOR,
     LEVEL_WINDOW,
     NEW_LEVEL,
@@ -21,6 +21,7 @@ from smart_monitor.stats.baseline import (
     Baseline,
 )
 from smart_monitor.stats.shapes import LOSS_APART, SHAPES
+from smart_monitor.stats.window import CAP, PARTS
 
 
 def calm(count: int, level: float = 1.0, noise: float = 0.02, seed: int = 0) -> list[float]:
@@ -47,12 +48,12 @@ def test_level_mean_and_noise_are_what_the_slow_twin_says(values: list[float]) -
     residuals = []
     for n in range(1, len(values)):
         level = statistics.median(values[max(0, n - LEVEL_WINDOW) : n])
-        residuals.append(max(-CAP, min(CAP, (values[n] - level) / level)))
+        residuals.append(round(max(-CAP, min(CAP, (values[n] - level) / level)) * PARTS) / PARTS)
     residuals = residuals[-NOISE_WINDOW:]
     upper = math.sqrt(sum(r * r for r in residuals if r > 0) / (len(residuals) / 2))
     spread = max(quartiles(residuals) / 1.349, FLOOR)
     steps = [
-        (b - a) / statistics.median(values[max(0, n - LEVEL_WINDOW + 1) : n + 1])
+        round((b - a) / statistics.median(values[max(0, n - LEVEL_WINDOW + 1) : n + 1]) * PARTS) / PARTS
         for n, (a, b) in enumerate(pairwise(values))
         if a != b
     ]
@@ -171,3 +172,13 @@ def test_the_beginning_is_that_of_the_first_attempt_where_a_later_one_began_lowe
 
     heir.observe(4.5, flagged=True)
     assert [heir.lost(4.5), heir.lost(1.5)] == [True, False]
+
+
+@given(st.lists(st.floats(-1e3, 1e3), min_size=25, max_size=120), st.floats(-1e3, 1e3), st.sampled_from(["loss", *SHAPES]))
+def test_a_calm_value_neither_stands_out_nor_is_four_noises_away(values: list[float], value: float, metric: str) -> None:
+    base = fed(values, **SHAPES.get(metric, {}))
+    near = base.level + value / 1e3 * abs(base.level) if base.admitted else value
+    for one in (value, near):
+        if base.is_calm(one):
+            assert not base.stands_out(one)
+            assert not base.score(one) >= CALM
