@@ -65,13 +65,16 @@ def _foreign(trainer: Trainer, out: Path) -> Iterator[str]:
 def _silent(out: Path) -> Iterator[str]:
     """The trouble was seen, and either its snapshot stands or a line that nobody overlooks says why not."""
     events = [json.loads(line) for line in lines(out / "logs" / "events.jsonl")]
+    said = lines(out.parent / "said")  # stderr: all that is left where the disk stays full
     if not any(e["event"] == "finding" and e["kind"] in TROUBLE for e in events):
-        yield "the trouble was not seen"
+        if not any("] [ALERT] " in line for line in said):
+            yield "the trouble was not seen"
         return
     if any(kind in d.name for d in directories(out) for kind in TROUBLE):
         return
     told = [e for e in events if e["event"] == "snapshot" and e["state"] in ("failed", "lost", "published")]
-    loud = [line for path in out.glob("logs/smart_monitor_*.log") for line in lines(path) if any(w in line for w in LOUD)]
+    logged = [line for path in out.glob("logs/smart_monitor_*.log") for line in lines(path)]
+    loud = [line for line in logged + said if any(word in line for word in LOUD)]
     if not told or not loud:
         yield "no snapshot of the trouble stands, and nothing loud says so"
 

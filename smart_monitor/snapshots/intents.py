@@ -54,6 +54,8 @@ class Intent:
     why: str = ""
     """The last failure, in words."""
     needs: Needs = NOTHING
+    held_back: bool = False
+    """There was no room, often enough: it waits for some, and its checkpoint is held meanwhile."""
 
     def to_json(self) -> str:
         """The file's content."""

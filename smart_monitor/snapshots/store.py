@@ -70,7 +70,7 @@ class Store:
 
     @property
     def busy(self) -> bool:
-        """Is there anything to do that is not merely waiting for a disk to become writable again?"""
+        """Is there anything to do that is not merely waiting for a disk to have room again?"""
         return self._worker is not None or bool(self._queue) or any(not self._is_stuck(i) for i in self._open.values())
 
     @property
@@ -183,7 +183,7 @@ class Store:
 
     @staticmethod
     def _is_stuck(intent: Intent) -> bool:
-        return intent.tries >= _STUCK
+        return intent.tries >= _STUCK or intent.held_back
 
     @staticmethod
     def _is_last_resort(intent: Intent) -> bool:
@@ -244,12 +244,18 @@ class Store:
             self._failed(intent, result, now)
 
     def _failed(self, intent: Intent, result: dict[str, Any], now: float) -> None:
-        if self._is_last_resort(intent):
+        if result["result"] == "space" and intent.needs.hold and intent.tries >= len(RETRIES):
+            # A hold takes no room that is not taken already: better a whole snapshot late than half of one now.
+            intent = replace(intent, held_back=True, why=result["why"], not_before=now + RETRIES[-1])
+            self._tell(
+                "failed", intent, why=f"{result['why']}; the checkpoint is held, and copied once there is room", once="room"
+            )
+        elif self._is_last_resort(intent):
             intent = replace(intent, tries=_STUCK, not_before=now + RETRIES[-1])
             self._tell("failed", intent, why=f"not even its metadata could be kept: {result['why']}", once="metadata")
         else:
             wait = RETRIES[min(intent.tries, len(RETRIES) - 1)]
-            intent = replace(intent, tries=intent.tries + 1, why=result["why"], not_before=now + wait)
+            intent = replace(intent, tries=intent.tries + 1, why=result["why"], not_before=now + wait, held_back=False)
         self._again(intent)
 
     def _again(self, intent: Intent) -> None:

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from smart_monitor.snapshots.intents import Intent
+from smart_monitor.snapshots.intents import Intent, Needs
 from smart_monitor.snapshots.job import Choice, rollback
 from smart_monitor.snapshots.listing import list_snapshots
-from smart_monitor.snapshots.store import Store
+from smart_monitor.snapshots.store import Store, StoreEvent
 from smart_monitor.snapshots.verify import verify
 from tests.checkpoints.trees import fingerprint, hf_checkpoint, safetensors_bytes
 from tests.snapshots.runs import METADATA, ROOMY, STATUS, chosen, complete, decision, drive, snapshot, until
@@ -295,3 +295,19 @@ def test_the_rollback_says_where_to_resume_and_which_steps_to_suspect(
     assert (told["resume_from"], told["suspect_steps"]) == (resume, suspect)
     assert told["text"].endswith(".")
     assert rollback({"step": 5, "reason": "best_model_loss_0.6321"}, Choice(checkpoint=found)) is None
+
+
+def test_what_is_held_waits_for_room_instead_of_being_published_without_its_checkpoint(base: Path) -> None:
+    store = Store(base, dataclasses.replace(ROOMY, min_free_gb=1e9))
+    store.begin(decision(), METADATA, STATUS, time.time(), Needs(hold="checkpoint-500"))
+    [told] = drive(store, chosen(base), speed=60)
+    assert ("failed", True) == (told.state, told.why.endswith("; the checkpoint is held, and copied once there is room"))
+    store.stop(0)
+    again = Store(base, ROOMY)  # the next start, with room
+    assert 1 == len(again.open)
+    events = list[StoreEvent]()
+    until(lambda: bool(events.extend(again.pump(time.time() + 3600, chosen(base))) or events), 30)
+    assert ["published"] == [e.state for e in events]
+    [kept] = list_snapshots(base)
+    assert ("checkpoint-500", []) == (kept.checkpoint, verify(kept.path))
+    again.stop(0)
