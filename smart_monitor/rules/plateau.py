@@ -48,8 +48,8 @@ class Plateau(Rule):
         if fall is None:
             return None
         return Verdict(
-            message=f"loss has {'fallen' if fall > 0 else 'risen'} by only {abs(fall):.2f} % over the last {BLOCK * BLOCKS} records "
-            f"at {moment.where}",
+            message=f"loss has {'fallen' if fall > 0 else 'risen'} by only {abs(fall):.2f} % over the last "
+            f"{BLOCK * BLOCKS} records at {moment.where}",
             advice="Lower the learning rate, or stop if the target is reached.",
             metric=metric, value=loss, threshold=100 * STILL, strategy="trend", evidence={"convergence_rate_percent": fall},
         )  # fmt: skip
