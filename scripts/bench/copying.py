@@ -3,8 +3,8 @@
 
 Each is timed from its start until the bytes are on the disk and their digests known. Ours also reads every file back
 before it publishes. Cold: the source is not in the page cache; warm: it is. Dirty is the most that /proc/meminfo
-showed above what stood there before, so a busy machine shows in it. Then a trainer saves in a loop: alone, beside
-our copies, and beside copies by cp, in turns.
+showed above what stood there before, so a busy machine shows in it. Then a checkpoint of 200 files is held by hard
+links. Then a trainer saves in a loop: alone, beside our copies, and beside copies by cp, in turns.
 """
 
 from __future__ import annotations
@@ -27,12 +27,16 @@ from rig import ROOT, parser
 
 sys.path.insert(0, str(ROOT))
 
+from smart_monitor.checkpoints.shelf import Shelf
+from smart_monitor.snapshots.pin import pin
 from smart_monitor.snapshots.process import Worker
 
 SPEED_BAR = 0.8
 DIRTY_BARS = {True: 64.0, False: 200.0}
 """MiB with and without RWF_DONTCACHE."""
 SLOWDOWN_BAR = 1.25
+HELD_FILES, HOLD_BAR = 200, 10.0
+"""Files of a checkpoint that is held, and the milliseconds of processor time that may take."""
 MIB = 2**20
 SAVER = """
 import os, sys, time
@@ -66,6 +70,7 @@ def main() -> int:
         base = Path(directory)
         source = make(base / "checkpoint-500", given.size)
         fine = speed(base, source, given.rounds)
+        fine &= holding(base)
         return 0 if slowdown(base, source, given) and fine else 1
 
 
@@ -200,6 +205,30 @@ def can_drop(base: Path) -> bool:
         except OSError:
             return False
     return True
+
+
+def holding(base: Path, rounds: int = 9) -> bool:
+    """Print what holding a checkpoint of many files takes by hard links; whether the bar holds."""
+    place = base / "current_model" / "checkpoint-1000"
+    place.mkdir(parents=True)
+    for number in range(HELD_FILES - 1):
+        (place / f"rng_state_{number}.pth").write_bytes(os.urandom(2000))
+    (place / "trainer_state.json").write_text('{"global_step": 1000}')
+    shelf = Shelf(base)
+    shelf.scan(time.time() + 2)
+    found = shelf.newest(None, 0.0)
+    if found is None:
+        raise SystemExit("; ".join(shelf.incomplete(0.0)))
+    taken = []
+    for number in range(rounds):
+        into = base / f"hold-{number}"
+        into.mkdir()
+        began = time.process_time()
+        pin(found, str(into), clone=False)
+        taken.append(1000 * (time.process_time() - began))
+    print(f"A checkpoint of {len(found.files)} files held by hard links, {rounds} rounds")
+    middle = statistics.median(taken)
+    return judged("ms of processor time", middle, HOLD_BAR, middle <= HOLD_BAR)
 
 
 def slowdown(base: Path, source: Path, given: Any) -> bool:
