@@ -6,7 +6,9 @@ import base64
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +32,7 @@ class Needs(NamedTuple):
 
 
 NOTHING = Needs()
+_TEMPORARY = re.compile(r"[0-9]{8}_[0-9]{6}-[0-9a-f]{24}\.tmp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +133,14 @@ class IntentBox:
         return found
 
     def load(self) -> tuple[list[Intent], list[str]]:
-        """Every intent, the oldest first, and a sentence for each file set aside because it can't be read."""
+        """Every intent, the oldest first, and a sentence for each file set aside because it can't be read.
+
+        For who holds the run's lock: a temporary file is then one that a killed monitor left behind, and goes.
+        """
+        for path in self.folder.glob("*.tmp"):
+            if _TEMPORARY.fullmatch(path.name):
+                with suppress(OSError):
+                    path.unlink()
         intents: list[Intent] = []
         said: list[str] = []
         try:

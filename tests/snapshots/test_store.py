@@ -311,3 +311,15 @@ def test_what_is_held_waits_for_room_instead_of_being_published_without_its_chec
     [kept] = list_snapshots(base)
     assert ("checkpoint-500", []) == (kept.checkpoint, verify(kept.path))
     again.stop(0)
+
+
+def test_what_a_kill_left_of_a_promise_being_written_is_cleared_away_at_the_next_start(base: Path) -> None:
+    store = Store(base, ROOMY)
+    store.begin(decision(), METADATA, STATUS, time.time())
+    [promise] = (base / ".smart_monitor" / "intents").iterdir()
+    torn = promise.with_name(f"20260101_000000-{'0' * 24}.tmp")
+    torn.write_bytes(promise.read_bytes()[:100])
+    foreign = promise.with_name("notes.tmp")
+    foreign.write_text("not ours")
+    assert 1 == len(Store(base, ROOMY).open)
+    assert {promise, foreign} == set(promise.parent.iterdir())
