@@ -50,6 +50,15 @@ def command(
     )  # fmt: skip
 
 
+def listens(pid: int) -> bool:
+    """Does the process catch SIGTERM?"""
+    try:
+        caught = re.search(r"^SigCgt:\s*([0-9a-f]+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    except OSError:
+        return False
+    return bool(caught and int(caught[1], 16) >> (signal.SIGTERM - 1) & 1)
+
+
 class Trainer:
     """Writes a status file as trainers do, and checkpoints that it rotates."""
 
@@ -145,7 +154,10 @@ class Monitor:
         return any(int(a) <= step <= int(b) for a, b in re.findall(r"Step (\d+)–(\d+)", self.text()))
 
     def stop(self, number: int = signal.SIGTERM) -> int:
-        """End it with a signal; its exit code."""
+        """End it with a signal, once it listens to SIGTERM (an interpreter that is still starting does not); its exit code."""
+        deadline = time.monotonic() + 10
+        while self.process.poll() is None and not listens(self.process.pid) and time.monotonic() < deadline:
+            time.sleep(0.02)
         self.process.send_signal(number)
         return self.wait()
 
