@@ -10,11 +10,12 @@ from typing import Any
 
 from smart_monitor.checkpoints.shelf import Shelf
 from smart_monitor.config import Settings
-from smart_monitor.daemon.place import Place, read_small, write_atomically
+from smart_monitor.daemon.place import Place, read_small
 from smart_monitor.daemon.standing import Standings
 from smart_monitor.engine import Engine
 from smart_monitor.model import SCHEMA, Checkpoint, Record, to_json
 from smart_monitor.snapshots.choose import Option
+from smart_monitor.snapshots.folders import write_atomically
 from smart_monitor.snapshots.hold import Hold
 from smart_monitor.snapshots.holds import Holds
 

@@ -84,19 +84,3 @@ def read_small(path: Path, limit: int = 1 << 26) -> bytes:
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     with os.fdopen(fd, "rb") as file:
         return file.read(limit)
-
-
-def write_atomically(path: Path, content: bytes, *, durable: bool) -> None:
-    """Replace one of our own files whole: 0600, a temporary name, then one rename. Raises OSError."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        with os.fdopen(fd, "wb") as file:
-            file.write(content)
-            file.flush()
-            if durable:
-                os.fsync(fd)
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise

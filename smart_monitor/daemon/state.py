@@ -7,9 +7,10 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from smart_monitor.daemon.place import Place, read_small, write_atomically
+from smart_monitor.daemon.place import Place, read_small
 from smart_monitor.engine import Engine, StateError
 from smart_monitor.model import SCHEMA
+from smart_monitor.snapshots.folders import write_atomically
 
 
 @dataclass(slots=True)

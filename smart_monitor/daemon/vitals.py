@@ -8,8 +8,9 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from smart_monitor.daemon.place import Place, read_small, write_atomically
+from smart_monitor.daemon.place import Place, read_small
 from smart_monitor.model import SCHEMA, to_json
+from smart_monitor.snapshots.folders import write_atomically
 
 if TYPE_CHECKING:
     from smart_monitor.daemon.run import Run

@@ -22,17 +22,23 @@ def make_private(path: str) -> None:
         os.chmod(path, 0o700)  # a umask may have taken even our own bits
 
 
-def write_private(path: Path, content: bytes) -> None:
-    """A file of ours, 0600, replaced whole or not at all and on the disk when this returns. Raises OSError."""
-    make_private(str(path.parent.absolute()))
+def write_atomically(path: Path, content: bytes, *, durable: bool) -> None:
+    """Replace one of our own files whole: 0600, a temporary name, then one rename. Raises OSError."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        with open(fd, "wb") as file:
+        with os.fdopen(fd, "wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(fd)
+            if durable:
+                os.fsync(fd)
         temporary.replace(path)
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """The same in a directory that is made if it is not there, and on the disk when this returns. Raises OSError."""
+    make_private(str(path.parent.absolute()))
+    write_atomically(path, content, durable=True)
