@@ -125,6 +125,9 @@ class Settings:
     stall_after: float = _setting(
         300.0, "seconds without a record before a stall can be called, whatever the run's rhythm", low=1.0, group="judging"
     )
+    rank_lag_after: float = _setting(
+        10.0, "seconds that a rank must be behind the others before it is said to lag", low=0.0, group="judging"
+    )
     blind_after: float = _setting(
         30.0, "seconds of seeing nothing readable before the monitor calls itself blind", low=1.0, group="judging"
     )

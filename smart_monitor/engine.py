@@ -9,10 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from smart_monitor.accord import Accord
 from smart_monitor.config import Settings
 from smart_monitor.judge import Judge
 from smart_monitor.model import RECORD, SCHEMA, Finding, Output, Record
-from smart_monitor.rules import Rule
+from smart_monitor.rules import PEER, Rule
+from smart_monitor.stats.crew import Crew
+
+MAX_RANKS = 1024
+"""Ranks that are judged; more are journaled and no more."""
 
 
 class StateError(ValueError):
@@ -20,31 +25,50 @@ class StateError(ValueError):
 
 
 class Engine:
-    """Judges one run: a `Judge` for each rank."""
+    """Judges one run: a `Judge` for each rank, and the ranks beside one another."""
 
     def __init__(self, run: str, settings: Settings, rules: Mapping[str, type[Rule]]) -> None:
         self.run = run
         self.settings = settings
         self._rules = rules
         self._ranks: dict[int, Judge] = {}
+        self._crew = Crew()
+        self._accord = Accord()
 
     def feed(self, record: Record) -> list[Output]:
         """Fold one journal line; what is to be done about it, in order."""
         judge = self._ranks.get(record.rank)
         if judge is None:
+            if len(self._ranks) >= MAX_RANKS and record.rank:
+                return []
             judge = self._ranks[record.rank] = self._judge(record.rank)
         if record.kind == RECORD:
-            return judge.feed(record)
-        outputs = judge.feed(record)
+            if len(self._ranks) == 1:
+                outputs = judge.feed(record)
+                return self._accord.fold(outputs, judge, 1) if outputs else outputs
+            return self._beside(record, judge)
+        outputs = self._accord.fold(judge.feed(record), judge, len(self._ranks))
         for rank in sorted(self._ranks):
             if rank != record.rank:
-                outputs += self._ranks[rank].overhear(record)
+                heard = self._ranks[rank].overhear(record)
+                outputs += self._accord.fold(heard, self._ranks[rank], len(self._ranks)) if heard else heard
+        return outputs
+
+    def _beside(self, record: Record, judge: Judge) -> list[Output]:
+        """A record of one of several ranks: judged for itself, then together with what the others have said."""
+        attempt = judge.attempts.number
+        outputs = judge.feed(record)
+        outputs = self._accord.fold(outputs, judge, len(self._ranks)) if outputs else outputs
+        if self._crew.observe(record, judge.step, restarted=judge.attempts.number != attempt):
+            host = self._ranks.get(0)
+            if host is None:
+                host = self._ranks[0] = self._judge(0)
+            outputs += self._accord.fold(host.feed(record._replace(kind=PEER)), host, len(self._ranks))
         return outputs
 
     def _judge(self, rank: int) -> Judge:
-        return Judge(
-            self.run, rank, self.settings, {k: c for k, c in self._rules.items() if k not in self.settings.disabled_rules}
-        )
+        classes = {k: c for k, c in self._rules.items() if k not in self.settings.disabled_rules}
+        return Judge(self.run, rank, self.settings, classes, self._crew)
 
     def replay(self, records: Iterable[Record]) -> Iterable[Finding]:
         """Fold many lines, findings only."""
@@ -53,9 +77,16 @@ class Engine:
                 if isinstance(output, Finding):
                     yield output
 
-    def judge(self, rank: int = 0) -> Judge | None:
-        """The judge of a rank, for status and doctor; None if nothing was seen of it."""
-        return self._ranks.get(rank)
+    def judge(self, rank: int | None = None) -> Judge | None:
+        """The judge of a rank, for status and doctor (by default of the first that gave a record); None if there is none."""
+        if rank is not None:
+            return self._ranks.get(rank)
+        return next((self._ranks[r] for r in sorted(self._ranks) if self._ranks[r].records), self._ranks.get(0))
+
+    @property
+    def incidents(self) -> list[dict[str, Any]]:
+        """The incidents open now, across ranks: severity, kinds, first_step, ranks and more."""
+        return self._accord.open()
 
     @property
     def ranks(self) -> dict[int, Judge]:
@@ -70,13 +101,18 @@ class Engine:
             self._ranks[rank] = heir
 
     def state(self) -> dict[str, Any]:
-        return {"schema": SCHEMA, "run": self.run, "ranks": {str(rank): judge.state() for rank, judge in self._ranks.items()}}
+        return {
+            "schema": SCHEMA, "run": self.run, "ranks": {str(rank): judge.state() for rank, judge in self._ranks.items()},
+            "crew": self._crew.state(), "accord": self._accord.state(),
+        }  # fmt: skip
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from `state()`; StateError if it is of another schema or damaged."""
         if state.get("schema") != SCHEMA:
             raise StateError(f"state has schema {state.get('schema')!r}, this version reads {SCHEMA}")
         try:
+            self._crew.restore(state["crew"])
+            self._accord.restore(state["accord"])
             for rank, saved in state["ranks"].items():
                 judge = self._judge(int(rank))
                 judge.restore(saved)

@@ -17,6 +17,7 @@ from smart_monitor.rules._asking import Asked, Desk, Plan, Plans
 from smart_monitor.rules._telling import finding_of
 from smart_monitor.stats.attempts import Attempts
 from smart_monitor.stats.baseline import Baseline
+from smart_monitor.stats.crew import Crew
 from smart_monitor.stats.shapes import SHAPES
 
 FRACTION_LIMIT = 1.5
@@ -29,8 +30,8 @@ REMEMBERED = 64
 class Judge:
     """The fold of one rank. Everything it remembers is in `state()`."""
 
-    def __init__(self, run: str, rank: int, settings: Settings, classes: Mapping[str, type[Rule]]) -> None:
-        self.run, self.rank, self.settings = run, rank, settings
+    def __init__(self, run: str, rank: int, settings: Settings, classes: Mapping[str, type[Rule]], crew: Crew) -> None:
+        self.run, self.rank, self.settings, self.crew = run, rank, settings, crew
         self._phased = [settings.at(phase.until_step) for phase in settings.phases]
         self.rules: dict[str, Rule] = {}
         self.broken: list[tuple[str, str]] = []
@@ -48,8 +49,7 @@ class Judge:
         self._plans = Plans()
         self.attempts = Attempts()
         self.baselines = {m: self._fresh(m) for m, desk in self.desks.items() if any(rule.baselined for rule, *_ in desk.asked)}
-        self.incidents = Incidents()
-        self.gates = Gates()
+        self.incidents, self.gates = Incidents(), Gates()
         self.episodes: dict[str, int] = {}
         """`kind metric` of each condition that is true -> records for which it has not been."""
         self.percent: dict[str, bool] = {}
@@ -122,7 +122,8 @@ class Judge:
 
     def _aside(self, record: Record) -> Moment:
         """The moment of a line that is no record of this rank."""
-        return Moment(record, self._in_force(self.step), {}, self.baselines, self.step, self.attempts.number, self._places)
+        number, settings = self.attempts.number, self._in_force(self.step)
+        return Moment(record, settings, {}, self.baselines, self.step, number, self._places, crew=self.crew)
 
     def overhear(self, record: Record) -> list[Output]:
         """What a line that is addressed to another rank means for this one: how snapshots went, that the run ended."""
@@ -214,8 +215,7 @@ class Judge:
                 rule.memory = {}
         self.episodes.clear()
         self.gates = Gates()
-        self.previous = {}
-        self.records = 1
+        self.previous, self.records = {}, 1
         for history in self.histories.values():
             history.clear()
         return list(self.incidents.close("a new attempt began", record))

@@ -14,7 +14,7 @@ PROOF = 50
 """Judged records in a row without an open incident that prove the checkpoint before them good."""
 REMEMBERED = 256
 """Checkpoints whose standing is remembered, the last met."""
-HARMLESS = frozenset({"host", "sight", "progress"})
+HARMLESS = frozenset({"host", "sight", "progress", "ranks"})
 """Families of incidents that say nothing against the weights."""
 
 

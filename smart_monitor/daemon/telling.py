@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from smart_monitor.accord import JOINS
 from smart_monitor.daemon.events import Events
 from smart_monitor.daemon.log import Log
 from smart_monitor.model import SCHEMA, Decision, Finding, IncidentEvent, finding_json, incident_json, iso
@@ -32,7 +33,10 @@ class Teller:
         if finding.historical:
             return False
         where = "" if finding.step is None else f"Step {finding.step}: "
-        if finding.severity == "info":
+        if JOINS in finding.evidence:
+            # What another rank has said already is one alarm and not sixty-four.
+            self._say(event, new, "INFO", f"{where}{finding.reason} ({finding.severity}): {finding.message}")
+        elif finding.severity == "info":
             self._say(event, new, "INFO", f"{where}{finding.reason}: {finding.message}")
         else:
             text = f"{where}{finding.reason} ({finding.severity}): {finding.message}. {finding.advice}"

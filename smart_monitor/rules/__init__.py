@@ -20,10 +20,13 @@ from typing import Any, ClassVar
 from smart_monitor.config import Settings
 from smart_monitor.model import Record, Severity
 from smart_monitor.stats.baseline import Baseline
+from smart_monitor.stats.crew import Crew
 
-RESTART, FAILURE = "restart", "failure"
-"""What a rule may listen to besides kinds of journal line: a new attempt that begins, a rule that failed."""
+RESTART, FAILURE, PEER = "restart", "failure", "peer"
+"""What a rule may listen to besides kinds of journal line: a new attempt that begins, a rule that failed, a record of
+any of several ranks (once a round; heard by the rule's instance of rank 0)."""
 ANY = (-math.inf, math.inf)
+NOBODY = Crew()
 _NOTHING: Mapping[str, float] = {}
 
 
@@ -47,6 +50,8 @@ class Verdict:
     onset_step: int | None = None
     anew: bool = False
     """Something else broke: a finding, though the condition was true before."""
+    rank: int | None = None
+    """The rank it is about, if not the one that was asked."""
     evidence: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -58,7 +63,7 @@ class Moment:
     """
 
     __slots__ = (
-        "aside", "attempt", "baselines", "evaluation", "failures", "finite", "fired", "history", "previous",
+        "aside", "attempt", "baselines", "crew", "evaluation", "failures", "finite", "fired", "history", "previous",
         "record", "restarted", "settings", "step", "values", "worse", "zero_loss",
     )  # fmt: skip
 
@@ -72,6 +77,7 @@ class Moment:
         attempt: int,
         history: Sequence[tuple[int, int | None]],
         previous: Mapping[str, float] = _NOTHING,
+        crew: Crew = NOBODY,
     ) -> None:
         self.record = record
         self.settings = settings
@@ -83,6 +89,8 @@ class Moment:
         """(record, step) of the last loss-window of records that carried a loss."""
         self.previous = previous
         """The judged values of the record before, in the same attempt."""
+        self.crew = crew
+        """The ranks beside one another; for lines that are no record of this rank."""
         self.restarted = ""
         """Why a new attempt opened with this record; empty if none did."""
         self.evaluation = False

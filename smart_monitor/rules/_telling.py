@@ -30,7 +30,8 @@ def finding_of(rule: Rule, moment: Moment, verdict: Verdict, run: str, rank: int
     evidence |= {str(k): _plain(v) for k, v in verdict.evidence.items()}
     onset = verdict.onset_record is not None
     return Finding(
-        run=run, source=record.source, rank=rank, attempt=moment.attempt, record=record.index, step=moment.step,
+        run=run, source=record.source, rank=rank if verdict.rank is None else int(verdict.rank),
+        attempt=moment.attempt, record=record.index, step=moment.step,
         onset_record=record.index if verdict.onset_record is None else int(verdict.onset_record),
         onset_step=verdict.onset_step if onset else moment.step,
         time=record.time if record.time is not None else record.seen,

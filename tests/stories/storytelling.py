@@ -9,10 +9,10 @@
     state crashed out of memory    the trainer's word and its note
     outcome failed                 how the last snapshot went
 
-Values: numbers, NaN, inf, null. Beside metrics: epoch=, total=, pid=, by=, source=, norow (a row without step),
-historical. A run of values `loss=0.8,0.9` goes over the lines in turn; `loss=1>2` runs evenly from 1 to 2.
-A record every second, unless `every 60s` says otherwise. `break RULE` makes a rule raise whenever it is asked, and
-`near RULE` says that the story comes close to what a rule fires on, and it must not.
+Values: numbers, NaN, inf, null. Beside metrics: epoch=, total=, pid=, by=, source=, rank=, ranks=0,1,2 (each step once for each
+of them), norow (a row without step), historical. A run of values `loss=0.8,0.9` goes over the lines in turn; `loss=1>2` runs
+evenly from 1 to 2. A record every second, unless `every 60s` says otherwise. `break RULE` makes a rule raise whenever it is
+asked, and `near RULE` says that the story comes close to what a rule fires on, and it must not.
 
 After `->` stand, separated by `;`, all the things that happen on the lines it belongs to and no others:
 `KIND SEVERITY REASON [snapshot] [gated]` (a finding and what becomes of it), `snapshot REASON`, `gated REASON`,
@@ -36,7 +36,7 @@ from smart_monitor.model import OUTCOME, STATE, TICK, Decision, Finding, Inciden
 from smart_monitor.registry import rule_classes
 from smart_monitor.rules import Moment, Rule, Verdict
 
-FACTS = ("epoch", "total", "pid", "by", "source", "rank")
+FACTS = ("epoch", "total", "pid", "by", "source", "rank", "ranks")
 
 
 @dataclass
@@ -77,7 +77,16 @@ class _Teller:
             return [self._other(STATE, "status", words[1], " ".join(words[2:]))]
         first, _, last = words[0].partition("..")
         steps: list[int | None] = [None] if first == "norow" else list(range(int(first), int(last or first) + 1))
-        return [self._record(step, n, len(steps), words[1:]) for n, step in enumerate(steps)]
+        several = next((word[6:] for word in words if word.startswith("ranks=")), "")
+        if not several:
+            return [self._record(step, n, len(steps), words[1:]) for n, step in enumerate(steps)]
+        found = []
+        for n, step in enumerate(steps):
+            self.now += self.every
+            for rank in several.split(","):
+                self.now -= self.every
+                found.append(self._record(step, n, len(steps), [*words[1:], f"rank={rank}"]))
+        return found
 
     def _other(self, kind: str, source: str, state: str, note: str, **more: Any) -> Record:
         return Record("story", source, max(0, self.rows - 1), seen=self.now, kind=kind, state=state, note=note, **more)
