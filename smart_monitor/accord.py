@@ -114,7 +114,8 @@ class Accord:
         rank = judge.rank
         past.append({
             "id": event.id, "first": rank, "ranks": [rank], "open": [rank], "severity": event.severity,
-            "kinds": list(event.kinds), "findings": list(event.findings), "first_step": event.first_step, "last_step": event.last_step, "seq": event.seq + 1,
+            "kinds": list(event.kinds), "findings": list(event.findings),
+            "first_step": event.first_step, "last_step": event.last_step, "seq": event.seq + 1,
             "attempt": judge.attempts.number, "decision": "", "escalated": False, "several": ranks > 1,
         })  # fmt: skip
         over = [i for i in past if not i["open"]]
