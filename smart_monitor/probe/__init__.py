@@ -17,12 +17,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from smart_monitor.probe.capture import Capture, Limits, rng_state
     from smart_monitor.probe.gradients import GradientMeter, Gradients, measure_gradients
     from smart_monitor.probe.writer import RecordWriter
 
-__all__ = ["GradientMeter", "Gradients", "RecordWriter", "measure_gradients"]
+__all__ = ["Capture", "GradientMeter", "Gradients", "Limits", "RecordWriter", "measure_gradients", "rng_state"]
 
 _HOMES = {
+    "Capture": "smart_monitor.probe.capture",
+    "Limits": "smart_monitor.probe.capture",
+    "rng_state": "smart_monitor.probe.capture",
     "GradientMeter": "smart_monitor.probe.gradients",
     "Gradients": "smart_monitor.probe.gradients",
     "measure_gradients": "smart_monitor.probe.gradients",
