@@ -1,6 +1,7 @@
 import math
 
 from smart_monitor.rules import Moment, Rule, Verdict
+from smart_monitor.stats.distances import kolmogorov_smirnov
 
 WINDOW = 50
 CRITICAL = 1.95
@@ -36,7 +37,7 @@ class RewardDistributionDrift(Rule):
             return None
         now.sort()
         before, memory["before"], memory["now"] = memory.get("before"), now, []
-        distance = _kolmogorov_smirnov(before, now) if before else 0.0
+        distance = kolmogorov_smirnov(before, now) if before else 0.0
         limit = CRITICAL / math.sqrt(WINDOW / 2)
         if distance <= limit:
             return None
@@ -45,17 +46,3 @@ class RewardDistributionDrift(Rule):
             advice="Read some samples with high reward.",
             metric=metric, value=distance, threshold=limit, number=f"{distance:.2f}", strategy="kolmogorov_smirnov",
         )  # fmt: skip
-
-
-def _kolmogorov_smirnov(a: list[float], b: list[float]) -> float:
-    """Largest distance of the two empirical distribution functions; `a` and `b` sorted."""
-    i = j = 0
-    widest = 0.0
-    while i < len(a) and j < len(b):
-        value = min(a[i], b[j])
-        while i < len(a) and a[i] == value:
-            i += 1
-        while j < len(b) and b[j] == value:
-            j += 1
-        widest = max(widest, abs(i / len(a) - j / len(b)))
-    return widest

@@ -1,0 +1,85 @@
+"""Calibration of pairs against written-out sums, and against what chance gives."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from smart_monitor.stats.calibration import calibration, confidence, fitted_scale, null_calibration, quantile
+
+MARGINS = st.lists(st.floats(-30, 30), min_size=1, max_size=60)
+
+
+def drawn(n: int, seed: int, honest: float = 1.0) -> list[float]:
+    """Margins whose pairs are won with the probability that `honest` times the margin says."""
+    source = random.Random(seed)
+    sizes = [abs(source.gauss(0, 2)) for _ in range(n)]
+    return [m if source.random() < 1 / (1 + math.exp(-honest * m)) else -m for m in sizes]
+
+
+@given(MARGINS, st.integers(1, 20))
+def test_it_is_the_sums_written_out(margins: list[float], bins: int):
+    found = calibration(margins, bins)
+    error, at = 0.0, 0
+    for bar in found.bins:
+        inside = sorted(margins, key=confidence)[at : at + bar.pairs]
+        at += bar.pairs
+        assert all(bar.low - 1e-9 <= confidence(m) <= bar.high + 1e-9 for m in inside)
+        right = sum(1.0 if m > 0 else 0.5 if m == 0 else 0.0 for m in inside)
+        error += abs(right - sum(confidence(m) for m in inside)) / len(margins)
+
+    assert found.error == pytest.approx(error, abs=1e-9)
+    assert found.brier == pytest.approx(sum((1 - 1 / (1 + math.exp(-m))) ** 2 for m in margins) / len(margins), abs=1e-9)
+    assert found.log_loss == pytest.approx(sum(math.log1p(math.exp(-m)) for m in margins) / len(margins), rel=1e-9)
+    assert sum(b.pairs for b in found.bins) == found.pairs == len(margins)
+    assert 0 <= found.error <= 1
+
+
+def test_the_fitted_scale_finds_the_temperature():
+    assert fitted_scale(drawn(4000, 1)) == pytest.approx(1.0, abs=0.15)
+    assert fitted_scale([3 * m for m in drawn(4000, 2)]) == pytest.approx(1 / 3, abs=0.05)
+    assert fitted_scale([1.0, 2.0]) == 1e3
+    assert fitted_scale([-1.0, 0.5]) == 0.0
+    assert fitted_scale([0.0]) == 0.0
+
+
+def test_a_perfect_model_stays_below_its_null_quantile_and_one_too_sure_does_not():
+    above = 0
+    for seed in range(40):
+        margins = drawn(128, seed)
+        errors, _ = null_calibration(margins, 199, random.Random(seed).random)
+        above += calibration(margins).error > quantile(errors, 0.99)
+    margins = [5 * m for m in drawn(128, 99)]
+    errors, briers = null_calibration(margins, 199, random.Random(0).random)
+
+    assert above <= 4
+    assert calibration(margins).error > quantile(errors, 0.99)
+    assert calibration(margins).brier > quantile(briers, 0.99)
+
+
+def test_the_null_is_what_the_research_measured():
+    errors, _ = null_calibration(drawn(128, 5), 400, random.Random(1).random)
+
+    assert 0.04 < sum(errors) / len(errors) < 0.09
+
+
+@settings(max_examples=30)
+@given(MARGINS)
+def test_all_of_it_is_finite_and_in_bounds(margins: list[float]):
+    found = calibration([m * 1e30 for m in margins])
+
+    assert 0 <= found.brier <= 1 and 0 <= found.accuracy <= 1 and math.isfinite(found.log_loss)
+
+
+def test_nothing_and_what_is_not_finite_is_refused():
+    for margins in ([], [math.nan], [1.0, math.inf]):
+        with pytest.raises(ValueError, match="finite rewards"):
+            calibration(margins)
+
+
+def test_a_quantile_is_reached_by_its_share():
+    assert [quantile([1, 2, 3, 4], level) for level in (0.0, 0.25, 0.26, 0.99, 1.0)] == [1, 1, 2, 4, 4]
