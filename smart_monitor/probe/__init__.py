@@ -19,9 +19,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from smart_monitor.probe.capture import Capture, Limits, rng_state
     from smart_monitor.probe.gradients import GradientMeter, Gradients, measure_gradients
+    from smart_monitor.probe.recorder import Probe
+    from smart_monitor.probe.schedule import Schedule
     from smart_monitor.probe.writer import RecordWriter
 
-__all__ = ["Capture", "GradientMeter", "Gradients", "Limits", "RecordWriter", "measure_gradients", "rng_state"]
+__all__ = [
+    "Capture",
+    "GradientMeter",
+    "Gradients",
+    "Limits",
+    "Probe",
+    "RecordWriter",
+    "Schedule",
+    "measure_gradients",
+    "rng_state",
+]
 
 _HOMES = {
     "Capture": "smart_monitor.probe.capture",
@@ -30,6 +42,8 @@ _HOMES = {
     "GradientMeter": "smart_monitor.probe.gradients",
     "Gradients": "smart_monitor.probe.gradients",
     "measure_gradients": "smart_monitor.probe.gradients",
+    "Probe": "smart_monitor.probe.recorder",
+    "Schedule": "smart_monitor.probe.schedule",
     "RecordWriter": "smart_monitor.probe.writer",
 }
 """Where each name lives."""

@@ -88,9 +88,15 @@ class Gradients:
 class Pending:
     """A measurement on its way from the device."""
 
-    def __init__(self, meter: GradientMeter, present: list[Held], vectors: list[_Vector]) -> None:
+    def __init__(self, meter: GradientMeter, present: Sequence[Held], vectors: list[_Vector]) -> None:
         self._meter, self._present, self._vectors = meter, present, vectors
         self._absent, self._frozen = meter.absent_now, meter.frozen_now
+        self.sums: list[float] = []
+        """What was to be added up over ranks, once `result` was asked for."""
+        self.own: list[float] = []
+        """What else was to be read."""
+        self.failed = False
+        """Did a rank fail to measure?"""
 
     def ready(self) -> bool:
         """Can it be read without waiting?"""
@@ -100,14 +106,19 @@ class Pending:
         """Read it; waits for the device if it is not ready. `here`: the gradients are still those that were measured."""
         squares: dict[str, float] = {held.name: 0.0 for held in self._present}
         scale = 1.0
-        for vector in self._vectors:
+        for at, vector in enumerate(self._vectors):
             values = vector.read()
-            if vector.scaled:
-                scale = values.pop() or 1.0
-            for name, value in zip(vector.names, values, strict=True):
+            count = len(vector.names)
+            for name, value in zip(vector.names, values, strict=False):
                 squares[name] += value if vector.squared else value * value
-        norms = {name: math.sqrt(square) for name, square in squares.items()}
-        suspects = [held for held in self._present if not math.isfinite(norms[held.name])]
+            if at == 0:
+                self.sums, self.own = values[count : count + vector.sums], values[count + vector.sums :]
+        if self._meter.sharded:
+            self.failed = self.sums.pop(0) > 0
+        if self._vectors[0].scaled:
+            scale = self.own.pop()
+        norms = {name: math.sqrt(square) for name, square in squares.items() if name not in self._absent}
+        suspects = [held for held in self._present if not math.isfinite(norms.get(held.name, 0.0))]
         nan: dict[str, int] = {}
         inf: dict[str, int] = {}
         overflow: list[str] = []
@@ -120,19 +131,17 @@ class Pending:
                 if not nans and not infs:
                     overflow.append(held.name)
                     norms[held.name] = norm
-        if scale != 1.0:
+        if scale not in (0.0, 1.0):
             norms = {name: norm / scale for name, norm in norms.items()}
-        for name in self._absent:
-            norms.pop(name, None)
-        counted = here or not suspects
-        return Gradients(norms, self._absent, self._frozen, nan, inf, tuple(overflow), counted)
+        return Gradients(norms, self._absent, self._frozen, nan, inf, tuple(overflow), here or not suspects)
 
 
 class GradientMeter:
     """Measures the gradients of one module. Raises CannotMeasure, one sentence, for a module it cannot.
 
     Sharded parameters (FSDP2, tensor parallel) are summed up over all ranks by one reduction of the packed vector:
-    every rank must then measure at the same steps.
+    every rank must then measure at the same steps. A rank that fails to measure takes part in it nevertheless and
+    says so in it, so that nobody waits for it: `Pending.failed`.
     """
 
     def __init__(self, model: nn.Module, held: Sequence[Held] | None = None) -> None:
@@ -140,47 +149,85 @@ class GradientMeter:
         self.sharded = any(h.distributed for h in self.held)
         self.absent_now: tuple[str, ...] = ()
         self.frozen_now: tuple[str, ...] = ()
+        self._device = _device_of(self.held)
 
     def measure(self, scale: Tensor | None = None) -> Gradients:
         """What the gradients are now. `scale`: the loss scale they still carry."""
         return self.start(scale).result(here=True)
 
-    def start(self, scale: Tensor | None = None) -> Pending:
-        """Begin to measure; nothing is waited for."""
+    def start(
+        self, scale: Tensor | None = None, sums: Tensor | None = None, own: Tensor | None = None, *, failed: bool = False
+    ) -> Pending:
+        """Begin to measure; nothing is waited for.
+
+        Numbers of others travel in the same vector: `sums`, added up over the ranks of a sharded model, and `own`, as
+        they are. `failed`: only take part in the reduction, and tell all ranks.
+        """
+        present = self._sorted()
+        vectors = self._sharded(present, sums, failed=failed) if self.sharded else self._whole(present, sums)
+        names, packed, count = vectors[0]
+        extras = [v.detach().reshape(-1).to(packed, non_blocking=True) for v in (own, scale) if v is not None]
+        vectors[0] = names, torch.cat([packed, *extras]) if extras else packed, count
+        made = [_Vector(*vector, squared=self.sharded, scaled=scale is not None and at == 0) for at, vector in enumerate(vectors)]
+        return Pending(self, present, made)
+
+    def carry(self, own: Tensor | None) -> Pending:
+        """Measure nothing, only bring `own` to the host."""
+        self.absent_now, self.frozen_now = (), ()
+        vector = _Vector([], own if own is not None else torch.zeros(0), 0, squared=False, scaled=False)
+        return Pending(self, [], [vector])
+
+    def _sorted(self) -> list[Held]:
+        """The tensors to be measured; the others go to `absent_now` and `frozen_now`."""
         present: list[Held] = []
         absent: list[str] = []
         frozen: list[str] = []
-        groups: dict[tuple[torch.device, torch.dtype], tuple[list[str], list[Tensor], list[float]]] = {}
         for held in self.held:
-            gradient = held.parameter.grad
-            if gradient is None:
-                (absent if held.parameter.requires_grad else frozen).append(held.name)
-                if not (self.sharded and held.parameter.requires_grad):
-                    continue
-                local = held.local(held.parameter)[:0]  # in its place in the vector, which is of one length on all ranks
-            elif not held.parameter.requires_grad:
+            if not held.parameter.requires_grad:
                 frozen.append(held.name)
-                continue
+            elif held.parameter.grad is None:
+                absent.append(held.name)
+                if self.sharded:
+                    present.append(held)  # in its place in the vector, which is of one length on all ranks
             else:
-                local = held.local(gradient)
-            present.append(held)
-            kind = torch.float64 if local.dtype == torch.float64 else torch.float32
-            names, parts, weights = groups.setdefault((local.device, kind), ([], [], []))
-            for part in _parts(local):
-                names.append(held.name)
-                parts.append(part)
-                weights.append(held.weight)
+                present.append(held)
         self.absent_now, self.frozen_now = tuple(absent), tuple(frozen)
-        vectors = []
-        for at, ((device, kind), (names, parts, weights)) in enumerate(groups.items()):
-            packed = torch.stack(torch._foreach_norm(parts, 2, dtype=kind))
-            if self.sharded:
-                names, packed = _reduced(names, packed, weights)
-            scaled = scale is not None and at == 0
-            if scale is not None and scaled:
-                packed = torch.cat([packed, scale.detach().reshape(1).to(packed)])
-            vectors.append(_Vector(names, packed, device, squared=self.sharded, scaled=scaled))
-        return Pending(self, present, vectors)
+        return present
+
+    def _whole(self, present: list[Held], sums: Tensor | None) -> list[tuple[list[str], Tensor, int]]:
+        """(names, norms and sums, number of sums) for each device, the model's first one first."""
+        names: dict[torch.device, list[str]] = {self._device: []}
+        found: dict[torch.device, list[Tensor]] = {self._device: []}
+        for device, (named, parts) in _grouped(present).items():
+            names.setdefault(device[0], []).extend(named)
+            found.setdefault(device[0], []).append(torch.stack(torch._foreach_norm(parts, 2, dtype=device[1])))
+        made = []
+        for device, norms in found.items():
+            wide = torch.float32 if device.type == "mps" else torch.float64
+            extra = [sums] if sums is not None and device == self._device else []
+            packed = [n.to(wide) for n in (*norms, *extra)] or [torch.zeros(0, dtype=wide, device=device)]
+            made.append((names[device], torch.cat(packed), extra[0].numel() if extra else 0))
+        return made
+
+    def _sharded(self, present: list[Held], sums: Tensor | None, *, failed: bool) -> list[tuple[list[str], Tensor, int]]:
+        """The sums of squares over all ranks, a flag for failure, the other sums: one reduction in double precision."""
+        names = [held.name for held in present]
+        squares = torch.zeros(len(names), dtype=torch.float64, device=self._device)
+        if not failed:
+            try:
+                order = {name: at for at, name in enumerate(names)}
+                weights = torch.tensor([held.weight for held in present], dtype=torch.float64, device=self._device)
+                for (_, kind), (named, parts) in _grouped(present).items():
+                    norms = torch.stack(torch._foreach_norm(parts, 2, dtype=kind)).double()
+                    index = torch.tensor([order[name] for name in named], device=self._device)
+                    squares.index_add_(0, index, norms.square() * weights[index])
+            except Exception:
+                failed = True
+        flag = torch.full((1,), float(failed), dtype=torch.float64, device=self._device)
+        extra = [flag, sums.to(flag)] if sums is not None else [flag]
+        packed = torch.cat([squares, *extra])
+        dist.all_reduce(packed)
+        return [(names, packed, sum(e.numel() for e in extra))]
 
     def count(self, suspects: Sequence[Held]) -> list[tuple[int, int, float]]:
         """(NaN elements, infinite elements, norm in double precision) of the gradients as they are now. Waits for the device."""
@@ -206,15 +253,15 @@ class GradientMeter:
 class _Vector:
     """Numbers of one device on their way to the host: direct on a CPU, else by pinned memory and an event."""
 
-    def __init__(self, names: list[str], packed: Tensor, device: torch.device, *, squared: bool, scaled: bool) -> None:
-        self.names, self.squared, self.scaled = names, squared, scaled
+    def __init__(self, names: list[str], packed: Tensor, sums: int, *, squared: bool, scaled: bool) -> None:
+        self.names, self.sums, self.squared, self.scaled = names, sums, squared, scaled
         self._event: torch.cuda.Event | None = None
-        if device.type == "cuda":
+        if packed.device.type == "cuda":
             self._host = torch.empty(packed.shape, dtype=packed.dtype, pin_memory=True)
             self._host.copy_(packed, non_blocking=True)
             self._event = torch.cuda.Event()
-            self._event.record(torch.cuda.current_stream(device))
-            self._device = packed  # kept alive until it is copied
+            self._event.record(torch.cuda.current_stream(packed.device))
+            self._device = packed  # kept until it is copied
         else:
             self._host = packed
 
@@ -232,21 +279,24 @@ def measure_gradients(model: nn.Module) -> Gradients:
     return GradientMeter(model).measure()
 
 
-def _parts(local: Tensor) -> Sequence[Tensor]:
-    """`local` in parts short enough to be summed in single precision."""
-    if local.device.type == "cpu" and local.numel() > CHUNK and local.is_contiguous() and local.dtype != torch.float64:
-        return local.view(-1).split(CHUNK)
-    return (local,)
-
-
-def _reduced(names: list[str], norms: Tensor, weights: list[float]) -> tuple[list[str], Tensor]:
-    """Each tensor's sum of squares over all ranks: one reduction of one vector in double precision."""
-    order = {name: at for at, name in enumerate(dict.fromkeys(names))}
-    squares = norms.double().square() * torch.tensor(weights, dtype=torch.float64, device=norms.device)
-    index = torch.tensor([order[name] for name in names], device=norms.device)
-    packed = torch.zeros(len(order), dtype=torch.float64, device=norms.device).index_add_(0, index, squares)
-    dist.all_reduce(packed)
-    return list(order), packed
+def _grouped(present: Sequence[Held]) -> dict[tuple[torch.device, torch.dtype], tuple[list[str], list[Tensor]]]:
+    """(device, precision to sum in) -> the gradients there, in parts short enough for it, and whose they are."""
+    groups: dict[tuple[torch.device, torch.dtype], tuple[list[str], list[Tensor]]] = {}
+    for held in present:
+        gradient = held.parameter.grad
+        if gradient is None:
+            continue
+        local = held.local(gradient)
+        double = local.dtype == torch.float64
+        names, parts = groups.setdefault((local.device, torch.float64 if double else torch.float32), ([], []))
+        if local.device.type == "cpu" and local.numel() > CHUNK and local.is_contiguous() and not double:
+            split = local.view(-1).split(CHUNK)
+            names.extend([held.name] * len(split))
+            parts.extend(split)
+        else:
+            names.append(held.name)
+            parts.append(local)
+    return groups
 
 
 def _wide_norm(local: Tensor) -> float:

@@ -25,13 +25,17 @@ EVERY = 1.0
 """Seconds between two writes."""
 PATIENCE = 2.0
 """Seconds that the end of the process waits for the disk."""
+_OTHER_NAMES = {"step": "current_step", "time": "timestamp"}
+"""As a status file calls them."""
 
 
 class RecordWriter:
     """Appends to one file, which it makes (with its directory) at the first record. No method raises."""
 
-    def __init__(self, path: str | os.PathLike[str], every: float = EVERY) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | os.PathLike[str], every: float = EVERY, status: Path | None = None) -> None:
+        """`status`: a file that always holds the last record, for a monitor that reads training_status.json."""
+        self.path, self._status = Path(path), status
+        self._latest: Mapping[str, Any] | None = None
         self.every = every
         self.dropped = 0
         """Records that were lost, because the disk refused them for too long or they were no JSON."""
@@ -48,7 +52,7 @@ class RecordWriter:
     def write(self, record: Mapping[str, Any]) -> None:
         """Take one record in: a flat mapping of strings, numbers, flags and lists of strings, which is not changed any more."""
         if self._pid != os.getpid():
-            self._begin()
+            self.begin()
         if len(self._waiting) >= BACKLOG:
             try:
                 self._waiting.popleft()
@@ -76,8 +80,8 @@ class RecordWriter:
         atexit.unregister(self.close)
         self._pid, self._thread = 0, None
 
-    def _begin(self) -> None:
-        """A thread in this process: also in one that was forked from the writer's."""
+    def begin(self) -> None:
+        """Start the thread; done by itself at the first record, also in a process forked from the writer's."""
         self._pid, self._file, self._ended = os.getpid(), None, False
         self._wake = threading.Event()
         self._flushes.clear()
@@ -104,6 +108,7 @@ class RecordWriter:
         try:
             while self._waiting:
                 self._append(self._block())
+            self._tell_status()
             self.trouble = ""
         except OSError as error:
             self.trouble = error.strerror or str(error)
@@ -114,11 +119,26 @@ class RecordWriter:
         size = 0
         while self._waiting and size < BLOCK:
             record = self._waiting.popleft()
-            line = record if isinstance(record, bytes) else self._line(record)
+            if isinstance(record, bytes):
+                line = record
+            else:
+                line, self._latest = self._line(record), record
             if line:
                 block.append(line)
                 size += len(line)
         return block
+
+    def _tell_status(self) -> None:
+        """Replace the status file as a whole by the last record, if there is a new one."""
+        latest, self._latest = self._latest, None
+        if self._status is None or latest is None:
+            return
+        kept = {k: v for k, v in latest.items() if "_layer/" not in k and k not in _OTHER_NAMES}
+        status = {"status": "training"} | kept | {new: latest[old] for old, new in _OTHER_NAMES.items() if old in latest}
+        self._status.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self._status.with_name(f".{self._status.name}.{os.getpid()}")
+        temporary.write_bytes(self._line(status))
+        temporary.replace(self._status)
 
     def _line(self, record: Mapping[str, Any]) -> bytes:
         try:
