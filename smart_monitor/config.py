@@ -10,15 +10,12 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, get_type_hints
 
-
-class ConfigError(ValueError):
-    """A setting that cannot be used; its text is one sentence for the user."""
-
+from smart_monitor.checking import ConfigError as ConfigError
+from smart_monitor.checking import address, boolean, number, options
 
 PRESETS: dict[str, dict[str, float]] = {
     "sensitive": {"loss_spike_threshold": 0.1, "accuracy_drop_threshold": 5.0, "min_steps_between_saves": 250},
@@ -125,6 +122,14 @@ class Settings:
     stall_after: float = _setting(
         300.0, "seconds without a record before a stall can be called, whatever the run's rhythm", low=1.0, group="judging"
     )
+    stall_start: float = _setting(
+        1800.0, "seconds that starting and the first step (it may be compiled) may take before a stall is called", low=1.0,
+        group="judging",
+    )  # fmt: skip
+    memory_limit: float = _setting(
+        90.0, "per cent of the host's, the container's or a GPU's memory above which its use is a finding", low=1.0, high=100.0,
+        group="judging",
+    )  # fmt: skip
     rank_lag_after: float = _setting(
         10.0, "seconds that a rank must be behind the others before it is said to lag", low=0.0, group="judging"
     )
@@ -142,6 +147,10 @@ class Settings:
     max_status_mb: float = _setting(16.0, "a status file larger than this (MiB) is not read", low=0.01, group="watching")
     log_patterns: tuple[str, ...] = _setting(
         (), "regular expressions for lines of text logs; their named groups are metrics: 'it (?P<step>\\d+) L=(?P<loss>\\S+)'",
+        group="watching",
+    )  # fmt: skip
+    pid: int = _setting(
+        0, "the trainer's process; 0 = the pid in what it writes, else whoever holds the files we follow open", low=0,
         group="watching",
     )  # fmt: skip
     network_quiet: float = _setting(
@@ -300,20 +309,20 @@ def _checked(key: str, value: Any, where: str) -> Any:
             _check_strategies(parts, where)
         return tuple(parts)
     if want is bool:
-        return _boolean(key, value, where)
+        return boolean(key, value, where)
     if key == "remote":
-        return _address(value, where)
+        return address(value, where)
     if key == "remote_options":
-        return _options(value, where)
+        return options(value, where)
     if want is str:
         if not isinstance(value, str) or value not in _ROWS[key]:
             raise ConfigError(f"{where}: {key} must be one of {', '.join(_ROWS[key])}, not {value!r}")
         return value
-    number = _number(key, value, where, want)
-    if not meta["low"] <= number <= meta["high"]:
+    found = number(key, value, where, want)
+    if not meta["low"] <= found <= meta["high"]:
         bounds = f"at least {meta['low']:g}" if meta["high"] == math.inf else f"between {meta['low']:g} and {meta['high']:g}"
         raise ConfigError(f"{where}: {key} must be {bounds}, not {value!r}")
-    return number
+    return found
 
 
 def _check_strategies(names: Sequence[str], where: str) -> None:
@@ -328,63 +337,3 @@ def _check_days(pairs: Sequence[str], where: str) -> None:
     except ValueError:
         said = f'keep_days_for must name reasons and days, as in "loss_spike=7", not {list(pairs)!r}'
         raise ConfigError(f"{where}: {said}") from None
-
-
-_ADDRESS = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?:(?P<user>[^/]*)@)?[^@]*")
-_SECRET = re.compile(
-    r"(?i)^key$|secret|passw|token|credential|signature|connection_string|access_?key|account_?key|customer_?key"
-)
-
-
-def _address(value: Any, where: str) -> str:
-    """A URL without credentials; what is refused is not repeated, for it may hold some."""
-    if isinstance(value, str) and value.startswith("/"):
-        value = f"file://{value}"
-    if value == "":
-        return ""
-    found = _ADDRESS.fullmatch(value) if isinstance(value, str) and value.isprintable() else None
-    if found is None or set(value) & set(" ?#*[]") or "::" in value:
-        raise ConfigError(f"{where}: remote must be a URL such as s3://bucket/prefix, gs://bucket/prefix or file:///directory")
-    user = found["user"]
-    if user is not None and (":" in user or found["scheme"] not in ("sftp", "ssh")):
-        raise ConfigError(
-            f"{where}: remote must not hold credentials; they belong in the environment or in the service's own file (~/.aws …)"
-        )
-    return str(value).rstrip("/") if not value.endswith("://") else str(value)
-
-
-def _options(value: Any, where: str) -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        raise ConfigError(f"{where}: remote_options must be a table")
-    for key, inner in value.items():
-        if _SECRET.search(str(key)) or (isinstance(inner, str) and re.search(r"://[^/]*@", inner)):
-            raise ConfigError(
-                f"{where}: remote_options.{key} must not hold credentials; they belong in the environment or in the service's "
-                "own file (~/.aws …)"
-            )
-        if isinstance(inner, Mapping):
-            _options(inner, where)
-    return dict(value)
-
-
-def _boolean(key: str, value: Any, where: str) -> bool:
-    if isinstance(value, bool):
-        return value
-    words = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
-    found = words.get(str(value).strip().lower())
-    if found is None:
-        raise ConfigError(f"{where}: {key} must be true or false, not {value!r}")
-    return found
-
-
-def _number(key: str, value: Any, where: str, want: type) -> float:
-    try:
-        if isinstance(value, bool):
-            raise ValueError
-        number = float(value)
-        if not math.isfinite(number) or (want is int and number != int(number)):
-            raise ValueError
-    except (TypeError, ValueError, OverflowError):
-        kind = "a whole number" if want is int else "a number"
-        raise ConfigError(f"{where}: {key} must be {kind}, not {value!r}") from None
-    return int(number) if want is int else number

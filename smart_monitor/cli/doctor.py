@@ -60,6 +60,7 @@ def examine(base: Path, out: Path | None, settings: Settings) -> Iterator[Check]
     known = read_vitals(place)
     yield from _monitor(place, known)
     yield from _source(base, settings)
+    yield from _process(known)
     yield from _others(base)
     yield from _values(known, settings)
     yield from _checkpoints(base, settings)
@@ -108,6 +109,23 @@ def _source(base: Path, settings: Settings) -> Iterator[Check]:
             yield Check("note", f"the trainer says it is {record.state}", "In this state values are not judged.")
     for oddity in seen.oddities:
         yield Check("note", oddity)
+
+
+def _process(known: dict[str, Any] | None) -> Iterator[Check]:
+    """Whose process writes, and how long it may be silent."""
+    from smart_monitor.cli.status import trainer
+
+    found = (known or {}).get("process")
+    if not known or not found:
+        return
+    told = [line.split(None, 1)[1] for line in trainer(found, known.get("pace"), time.time())]
+    state, fix = {
+        "dead": ("bad", "Read its own log (and dmesg: out of memory?), then resume from the newest complete checkpoint."),
+        "silent": ("bad", "Look at it (py-spy dump): a hung collective, the data loader, a full disk."),
+        "unknown": ("note", "Let the trainer write its pid (`pid`), or give --pid; its death is then noticed within seconds."),
+    }.get(found["word"], ("ok", ""))
+    yield Check(state, f"the trainer is {told[0]}", fix)
+    yield from (Check("ok", line) for line in told[1:])
 
 
 def _others(base: Path) -> Iterator[Check]:

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from smart_monitor.cli._options import as_json, base_dir, out_dir, size
+from smart_monitor.stats.crew import words
 
 STALE = 3.0
 """Poll intervals (and 5 s) after which vitals are too old to speak for a live monitor."""
@@ -21,7 +22,8 @@ STALE = 3.0
 @out_dir
 @as_json
 def command(base_dir: Path, out: Path | None, json_: bool) -> None:
-    """Is the run watched, what does the monitor see, what is open? Exits 1 if it is dead, blind or not there.
+    """Is the run watched, what does the monitor see, is its process alive, what is open? Exits 1 if the monitor is dead,
+    blind or not there, or if the trainer is dead.
 
     \b
     Example:
@@ -40,7 +42,8 @@ def command(base_dir: Path, out: Path | None, json_: bool) -> None:
         click.echo(f"{place.base}: {health}. {sentence}")
         for line in describe(holder.pid if holder else None, known, str(place.out)):
             click.echo(line)
-    sys.exit(0 if health in ("watching", "starting") else 1)
+    dead = known is not None and known.get("process", {}).get("word") == "dead"
+    sys.exit(0 if health in ("watching", "starting") and not dead else 1)
 
 
 def judge(held: bool, known: dict[str, Any] | None, now: float) -> tuple[str, str]:
@@ -72,11 +75,13 @@ def describe(pid: int | None, known: dict[str, Any] | None, out: str) -> list[st
         lines.append(f"  last seen  {known['by']} {known['step']} ({values}), {age}; {known['trainer'] or 'state unknown'}")
         unseen = f", {known['unseen_steps']} steps known to be unseen" if known["unseen_steps"] else ""
         lines.append(f"  records    {known['records']} judged, attempt {known['attempt']}{unseen}")
+    lines += trainer(known.get("process"), known.get("pace"), time.time())
     warming = [n["metric"] for n in known.get("near", []) if n["warming_up"]]
     if warming:
         lines.append(f"  warming up {', '.join(warming)}: the noise is not known yet")
     lines += [
         f"  open       {i['severity']}: {' + '.join(i['kinds'])} since step {i['first_step']}"
+        + (f", {words(i['ranks'])}" if i.get("several") else "")
         for i in known.get("open_incidents", [])
     ]
     if known.get("findings"):
@@ -90,6 +95,29 @@ def describe(pid: int | None, known: dict[str, Any] | None, out: str) -> list[st
     if known["trouble"]:
         lines.append(f"  trouble    {known['trouble']}")
     lines.append(f"  output     {out}")
+    return lines
+
+
+def trainer(known: dict[str, Any] | None, pace: dict[str, Any] | None, now: float) -> list[str]:
+    """The trainer's process, and how long what it does may take."""
+    if not known:
+        return []
+    word = known["word"]
+    if "pid" not in known:
+        named = (
+            f"process {known['named']} is not one of this machine or container" if known["named"] else "nobody names its process"
+        )
+        lines = [f"  trainer    {word}: {named}"]
+    elif known["gone"] is not None:
+        lines = [f"  trainer    {word}: process {known['pid']} ({known['how']}); {known['ended']}, {_ago(now - known['gone'])}"]
+    else:
+        cpu = "" if known["cpu_percent"] is None else f", {known['cpu_percent']:.0f} % of a core"
+        begun = "" if known["since"] is None else f", begun {_ago(now - known['since'])}"
+        facts = f"{known['doing']}{cpu}, {size(known['rss'])}"
+        lines = [f"  trainer    {word}: process {known['pid']} ({known['how']}{begun}); {facts}"]
+    if pace and not pace["resting"] and word in ("alive", "silent", "unknown"):
+        usual = f", a step usually takes {pace['usual']:.3g} s" if pace["usual"] else ""
+        lines.append(f"  pace       phase {pace['phase']}{usual}; a stall is called after {pace['budget']:.0f} s")
     return lines
 
 

@@ -25,6 +25,7 @@ from smart_monitor.config import ConfigError, Settings
 @click.option(
     "--poll-interval", type=float, default=None, help="Seconds between scans; metrics are sampled at 0.5 s.  [default: 10]"
 )
+@click.option("--pid", type=click.IntRange(min=1), default=None, help="The trainer's process.  [default: found by itself]")
 @click.option("--once", is_flag=True, help="Judge what stands there now, keep what is to be kept, and end.")
 @click.option("--dry-run", is_flag=True, help="Judge and tell, but keep and write nothing.")
 @click.option("--exit-when-done", is_flag=True, help="End when every run says that it completed or crashed.")
@@ -45,6 +46,8 @@ def command(
     from smart_monitor.daemon.loop import Daemon
 
     unique = list(dict.fromkeys(Path(b).absolute() for b in bases or (Path(),)))
+    if flags["pid"] and len(unique) > 1:
+        raise click.UsageError("--pid is for one run; with several each run's process is found by itself.")
     if out is not None and len(unique) > 1:
         raise click.UsageError("--out is for one run; give each run its own monitor, or leave --out away.")
     for base in unique:

@@ -1,24 +1,119 @@
-"""Host figures for ticks, by psutil: what else was going on when the run went wrong."""
+"""Host figures for ticks, by psutil, the cgroup and NVML: what else was going on when the run went wrong.
+
+All of it is read on the thread of slow jobs: a hung mount or driver stops these figures, and nothing else.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 import psutil
 
+from smart_monitor.daemon import gpu
 
-def figures(outs: Iterable[str]) -> Mapping[str, dict[str, float]]:
-    """For each directory we write to: CPU and memory of the host in per cent, bytes free. What can't be read is left out."""
-    common: dict[str, float] = {}
-    try:
-        common["host_cpu_percent"] = psutil.cpu_percent(None)
-        common["host_memory_percent"] = psutil.virtual_memory().percent
-    except (OSError, psutil.Error):
-        pass
+UNLIMITED = 1 << 60
+"""Bytes from which a memory limit is none (version 1 of cgroups writes the largest number there is)."""
+
+
+def figures(outs: Mapping[str, int | None]) -> Mapping[str, dict[str, float]]:
+    """For each directory we write to, with the pid of its run's trainer or None: the host's figures, as ticks carry them.
+
+    host_cpu_percent, host_memory_percent, host_swap_percent, disk_free_bytes; container_memory_percent where the cgroup of
+    the trainer (or else ours) has a limit; and NVML's where it is installed. What can't be read is left out.
+    """
+    common = _common() | gpu.figures()
+    groups: dict[str, float | None] = {}
     found: dict[str, dict[str, float]] = {}
-    for out in outs:
+    for out, pid in outs.items():
+        mine = dict(common)
         try:
-            found[out] = common | {"disk_free_bytes": float(psutil.disk_usage(out).free)}
+            mine["disk_free_bytes"] = float(psutil.disk_usage(out).free)
         except (OSError, psutil.Error):
-            found[out] = dict(common)
+            pass
+        group = memory_group(pid) or memory_group(None)
+        if group and group not in groups:
+            groups[group] = group_percent(group)
+        if group and (share := groups[group]) is not None:
+            mine["container_memory_percent"] = share
+        found[out] = mine
     return found
+
+
+def _common() -> dict[str, float]:
+    found: dict[str, float] = {}
+    try:
+        found["host_cpu_percent"] = psutil.cpu_percent(None)
+        found["host_memory_percent"] = psutil.virtual_memory().percent
+        swap = psutil.swap_memory()
+        if swap.total:
+            found["host_swap_percent"] = swap.percent
+    except (OSError, psutil.Error, RuntimeError):
+        pass
+    return found
+
+
+def memory_group(pid: int | None) -> str:
+    """The directory of the memory cgroup of a process (None: of ours); empty if there is none that can be read."""
+    try:
+        with open(f"/proc/{'self' if pid is None else pid}/cgroup", encoding="utf-8", errors="replace") as file:
+            return _directory(file.read(1 << 14).splitlines())
+    except OSError:
+        return ""
+
+
+def _directory(lines: Iterable[str]) -> str:
+    for line in lines:
+        number, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if number == "0":
+            places = (f"/sys/fs/cgroup{path}", f"/sys/fs/cgroup/unified{path}")
+        elif "memory" in controllers.split(","):
+            places = (f"/sys/fs/cgroup/memory{path}", "/sys/fs/cgroup/memory")
+        else:
+            continue
+        for place in places:
+            if ".." not in place.split("/") and (_has(place, "memory.max") or _has(place, "memory.limit_in_bytes")):
+                return place
+    return ""
+
+
+@lru_cache(maxsize=256)
+def _has(place: str, name: str) -> bool:
+    return os.path.exists(os.path.join(place, name))
+
+
+def group_percent(place: str) -> float | None:
+    """What a cgroup uses of its memory limit, in per cent, without file pages that are free to go; None without a limit.
+
+    A limit of a group further up holds as well and is looked for there.
+    """
+    while place.startswith("/sys/fs/cgroup/"):
+        for limit, usage in (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")):
+            most, used = _number(place, limit), _number(place, usage)
+            if most and used is not None and most < UNLIMITED:
+                return round(max(0.0, min(100.0, 100 * (used - _inactive(place)) / most)), 1)
+        place = os.path.dirname(place)
+    return None
+
+
+def _number(place: str, name: str) -> int | None:
+    try:
+        with open(os.path.join(place, name), encoding="ascii") as file:
+            return int(file.read(64))
+    except (OSError, ValueError):
+        return None  # "max"
+
+
+def _inactive(place: str) -> int:
+    """File pages that the kernel takes back before it ends anybody, in bytes."""
+    try:
+        with open(os.path.join(place, "memory.stat"), encoding="ascii") as file:
+            for line in file:
+                name, _, number = line.partition(" ")
+                if name in ("inactive_file", "total_inactive_file"):
+                    return int(number)
+    except (OSError, ValueError):
+        pass
+    return 0

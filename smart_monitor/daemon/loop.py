@@ -15,14 +15,15 @@ from typing import Any
 
 from smart_monitor.config import ConfigError, Settings
 from smart_monitor.daemon.eye import Eye
+from smart_monitor.daemon.holders import Holders
 from smart_monitor.daemon.holding import BEAT
-from smart_monitor.daemon.host import figures
 from smart_monitor.daemon.lock import Held
 from smart_monitor.daemon.log import Log
 from smart_monitor.daemon.place import Place
 from smart_monitor.daemon.run import Run
 from smart_monitor.daemon.schedule import Schedule
 from smart_monitor.daemon.sd_notify import Notifier
+from smart_monitor.daemon.survey import survey
 from smart_monitor.daemon.tidying import Tidying
 from smart_monitor.sources import Pass
 
@@ -61,7 +62,7 @@ class Daemon:
         self._runs: list[Run] = []
         self._log = Log()
         self._notifier = Notifier()
-        self._tidying = Tidying()
+        self._tidying, self._holders = Tidying(), Holders()
         self._stopping = self._ready = False
         self._code = FINE
         self._ticked = time.monotonic()
@@ -170,9 +171,8 @@ class Daemon:
         self._queue.put(("pass", eye, seen))
 
     def _host_job(self) -> None:
-        outs = [str(r.place.out) for r in self._runs if r.opened]
         try:
-            found = figures(outs)
+            found = survey([r for r in self._runs if r.opened], self._holders)
         except Exception:
             found = {}  # time has passed all the same
         self._queue.put(("tick", None, found))

@@ -16,6 +16,7 @@ from smart_monitor.daemon.log import Log
 from smart_monitor.daemon.outlook import Outlook
 from smart_monitor.daemon.place import Place
 from smart_monitor.daemon.telling import NOT_NEWER, Teller
+from smart_monitor.daemon.trainer import Trainer
 from smart_monitor.daemon.vitals import fresh_for, vitals, write_vitals
 from smart_monitor.daemon.wake import Wake
 from smart_monitor.engine import Engine
@@ -45,6 +46,7 @@ class Run:
         self.name = clean(place.base.resolve().name) or "run"
         self.lock = RunLock(place.lock)
         self.outlook = Outlook(log, place.base)
+        self.trainer = Trainer(log, settings.pid)
         self.opened = False
         self.word = ""
         """The trainer's last state word."""
@@ -57,7 +59,7 @@ class Run:
         self.wake: Wake | None = None
         self._saved = self._vital = 0.0
         self._oddities: set[str] = set()
-        self._complaint = ""
+        self.complaint = ""  # why our own files can't be written
         self._lost = 0
 
     # -- opening and closing ----------------------------------------------------------------------
@@ -92,6 +94,7 @@ class Run:
             self.log.info(sentence)
         self.remote = RemoteCopies(place.out, self.name, [place.base, place.out], self.settings, dry=self.dry)
         self.word, self.unseen = saved.word, saved.unseen
+        self.trainer.restore(saved.process)
         self.history = not self.journal.number and not self.judge_all and not self.met
         self.cursor, self._again = saved.cursor, recovery.recover(self, saved)
         behind = self.journal.number > saved.number
@@ -152,6 +155,7 @@ class Run:
         if self.wake is not None:
             self.wake.close()
             self.wake = None
+        self.trainer.close()
         self.journal.close()
         self.events.close()
         self.log.close()
@@ -227,6 +231,7 @@ class Run:
     def heed(self, record: Record, *, again: bool = False) -> None:
         """Log and remember what a line says of the trainer. `again`: after a crash, it was logged already."""
         judge = self.engine.judge(record.rank)
+        self.trainer.heed(record)
         if record.kind == RECORD and judge is not None:
             self.last_seen, self.word = record.seen, "training"
             if not again:
@@ -240,7 +245,8 @@ class Run:
         """Time has passed: host figures, sight, scans, vitals."""
         now, mono = time.time(), time.monotonic()
         values = figures | self.outlook.figures(mono)
-        told = self._fold(Record(self.name, HOST, 0, seen=now, values=values, kind=TICK, note=self.outlook.sight.why), None)
+        tick = Record(self.name, HOST, 0, seen=now, values=values, kind=TICK, note=self.outlook.sight.why)
+        told = self._fold(self.trainer.tick(tick, self.word, self.engine.judge()), None)
         if self.wake is not None and (mended := self.wake.check()):
             self.log.warning(mended)
         self.log.flush()
@@ -260,6 +266,8 @@ class Run:
             self.log.say(level, text)
         if why := self.remote.alarm(mono):
             self._settle(self._fold(self._outcome("unsent", why), None))
+        if self.trainer.glance(mono):
+            self.tick({})
         if self.outlook.check(mono) or mono - self._vital >= fresh_for(self):
             self.refresh_vitals()
 
@@ -326,8 +334,8 @@ class Run:
         """Say once when our own files can't be written, and once when they can again."""
         trouble = self.journal.trouble or self.events.trouble or self.log.trouble
         lost = self.journal.lost + self.events.lost + self.log.lost
-        if trouble != self._complaint:
-            self._complaint = trouble
+        if trouble != self.complaint:
+            self.complaint = trouble
             if trouble:
                 self.log.error(f"Journal, events or log can't be written ({trouble}); lines wait in memory")
             else:
@@ -338,11 +346,6 @@ class Run:
             self.log.error("More lines wait than memory is given to; the oldest are lost")
         self._lost = lost
 
-    @property
-    def complaint(self) -> str:
-        """Why our own files can't be written; empty if they can."""
-        return self._complaint
-
     def save(self, *, durable: bool) -> None:
         """Save the state, unless lines that belong before it are not on the disk yet."""
         self._saved = time.monotonic()
@@ -351,14 +354,15 @@ class Run:
         if self.journal.trouble or self.events.trouble:
             return  # after a crash the older state and the journal tell what these lines would have told
         saved = state.Saved(
-            self.journal.number, self.journal.records, self.cursor, self.events.size, self.word, self.unseen
+            self.journal.number, self.journal.records, self.cursor, self.events.size, self.word, self.unseen,
+            self.trainer.state(),
         )  # fmt: skip
         try:
             state.save(self.place, self.engine, saved, durable=durable)
         except OSError as error:
-            if not self._complaint:
-                self._complaint = error.strerror or str(error)
-                self.log.error(f"The state can't be saved ({self._complaint}); the journal holds everything")
+            if not self.complaint:
+                self.complaint = error.strerror or str(error)
+                self.log.error(f"The state can't be saved ({self.complaint}); the journal holds everything")
 
     def refresh_vitals(self, *, stopped: bool = False) -> None:
         """Write how the run and its monitor are, for `status` and `doctor`."""

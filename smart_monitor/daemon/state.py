@@ -27,6 +27,8 @@ class Saved:
     """The trainer's last state word."""
     unseen: int = 0
     """Steps that passed unseen while the monitor was down."""
+    process: dict[str, Any] = field(default_factory=dict)
+    """The trainer's process (`Trainer.state`)."""
 
 
 def save(place: Place, engine: Engine, saved: Saved, *, durable: bool) -> None:
@@ -50,6 +52,7 @@ def load(place: Place, engine: Engine) -> tuple[Saved, str]:
         saved = Saved(
             number=int(document["number"]), records=int(document["records"]), cursor=dict(document["cursor"]),
             events=int(document["events"]), word=str(document["word"]), unseen=int(document["unseen"]),
+            process=dict(document.get("process", {})),
         )  # fmt: skip
         engine.restore(document["engine"])
     except (StateError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from smart_monitor.daemon.place import Place, read_small
 from smart_monitor.model import SCHEMA, to_json
+from smart_monitor.rules.stall import Stall
 from smart_monitor.snapshots.folders import write_atomically
 
 if TYPE_CHECKING:
@@ -30,10 +31,11 @@ def vitals(run: Run, *, stopped: bool = False) -> dict[str, Any]:
         "trainer": run.word, "records": run.journal.records, "last_seen": run.last_seen, "unseen_steps": run.unseen,
         "copying": store.busy, "copy": store.progress, "promised": [i.name for i in store.open],
         "remote": run.remote.vitals(time.monotonic()),
+        "process": process(run), "pace": pace(run),
         "holds": run.keeper.holding.vitals(),
         "watchdog": "off" if run.wake is None else run.wake.trouble or "on", "trouble": run.complaint, "stopped": stopped,
         "poll_interval": run.settings.poll_interval,
-    } | (_judged(judge) if judge is not None else {})  # fmt: skip
+    } | (_judged(judge) | {"open_incidents": _open(run)} if judge is not None else {})  # fmt: skip
 
 
 def fresh_for(run: Run) -> float:
@@ -45,11 +47,28 @@ def _judged(judge: Judge) -> dict[str, Any]:
     return {
         "attempt": judge.attempts.number, "step": judge.step, "by": judge.by, "total": judge.total,
         "values": dict(judge.previous),
-        "findings": dict(judge.counts), "open_incidents": [
-            {"severity": i["severity"], "kinds": i["kinds"], "first_step": i["first_step"]} for i in judge.incidents.open.values()
-        ],
+        "findings": dict(judge.counts),
         "near": near(judge),
     }  # fmt: skip
+
+
+def _open(run: Run) -> list[dict[str, Any]]:
+    return [{name: i[name] for name in ("severity", "kinds", "first_step", "ranks", "several")} for i in run.engine.incidents]
+
+
+def process(run: Run) -> dict[str, Any]:
+    """The trainer's process, and the word for how it is: alive, silent, dead, finished or unknown."""
+    found, host = run.trainer.vitals(), run.engine.judge(0)
+    if host is not None and "stall " in host.episodes and found["word"] in ("alive", "unknown"):
+        found["word"] = "silent"
+    return found
+
+
+def pace(run: Run) -> dict[str, Any]:
+    """What the run is thought to be doing, and how long that may take before it stalls."""
+    host = run.engine.judge(0)
+    rule = host.rules.get("stall") if host is not None else None
+    return rule.pace(run.settings) if isinstance(rule, Stall) else {}
 
 
 def near(judge: Judge) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@
     0..29   loss=0.74~1%           steps 0 to 29; ~1% is Gaussian noise, the same on every machine
     30      loss=1.02              -> loss_spike warning loss_spike_37.8pct snapshot
     31..40  loss=0.74              -> incident resolved @35
-    tick +400s blind=31            a tick, 400 s after the line before
+    tick +400s blind=31            a tick, 400 s after the line before; alive, dead, finished, unknown: the process
     state crashed out of memory    the trainer's word and its note
     outcome failed                 how the last snapshot went
 
@@ -37,6 +37,9 @@ from smart_monitor.registry import rule_classes
 from smart_monitor.rules import Moment, Rule, Verdict
 
 FACTS = ("epoch", "total", "pid", "by", "source", "rank", "ranks")
+
+PROCESS = ("pid", "started", "doing", "ended")
+STATES = ("alive", "dead", "finished", "unknown")
 
 
 @dataclass
@@ -70,9 +73,13 @@ class _Teller:
     def records(self, words: list[str]) -> list[Record]:
         if words[0] == "tick":
             self.now += float(words[1].strip("+s"))
-            values = {k: float(v) for k, v in (w.split("=") for w in words[2:] if "=" in w)}
-            note = " ".join(w for w in words[2:] if "=" not in w)
-            return [Record("story", "host", max(0, self.rows - 1), seen=self.now, values=values, kind=TICK, note=note)]
+            pairs = dict(w.split("=") for w in words[2:] if "=" in w)
+            ids = {k: pairs.pop(k) for k in PROCESS if k in pairs}
+            values = {k: float(v) for k, v in pairs.items()}
+            state = next((w for w in words[2:] if w in STATES), "")
+            note = " ".join(w for w in words[2:] if "=" not in w and w != state)
+            at = max(0, self.rows - 1)
+            return [Record("story", "host", at, seen=self.now, values=values, kind=TICK, note=note, state=state, ids=ids)]
         if words[0] == "state":
             return [self._other(STATE, "status", words[1], " ".join(words[2:]))]
         first, _, last = words[0].partition("..")
