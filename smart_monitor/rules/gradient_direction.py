@@ -1,4 +1,5 @@
 from smart_monitor.rules import Moment, Rule, Verdict
+from smart_monitor.rules._layers import SHARE, layers, listed
 
 LIMIT = -0.5
 RECORDS = 3
@@ -30,8 +31,11 @@ class GradientDirection(Rule):
         self.memory["against"] = min(RECORDS, self.memory.get("against", 0) + 1) if against else 0
         if self.memory["against"] < RECORDS:
             return None
+        turned = layers(moment.values, SHARE)
         return Verdict(
-            message=f"gradients turn back on themselves at {moment.where}: cosine {cosine:.2f} for {RECORDS} records",
+            message=f"gradients turn back on themselves at {moment.where}: cosine {cosine:.2f} for {RECORDS} records"
+            f"{listed(turned, '; most in ')}",
             advice="Lower the learning rate; after a resume, check that the optimiser's state was loaded.",
             metric=metric, value=cosine, threshold=LIMIT, number=f"{cosine:.2f}", strategy="cosine",
+            evidence={"layers": turned} if turned else {},
         )  # fmt: skip

@@ -1,5 +1,6 @@
 from smart_monitor.config import Settings
 from smart_monitor.rules import ANY, Moment, Rule, Verdict, percent
+from smart_monitor.rules._layers import largest, listed
 from smart_monitor.rules._strategies import Crossing, asked_for, crossing
 
 ABSOLUTE_TIMES = 4.0
@@ -52,10 +53,11 @@ class GradientExplosion(Rule):
             found = Crossing("relative" if limit < high else "absolute", limit, level, "")
         if found is None or not (base.stands_out(norm) or level <= 0):
             return None
+        layers = largest(moment.values)
         above = f"is {percent(norm / level)} times its level ({level:.4g})" if level > 0 else "after norms of zero"
         return Verdict(
-            message=f"gradient norm {norm:.4g} at {moment.where} {above}",
+            message=f"gradient norm {norm:.4g} at {moment.where} {above}{listed(layers, '; largest in ')}",
             advice="Clip gradients, lower the learning rate, and look at the data of this step.",
             metric=metric, value=norm, baseline=found.baseline, threshold=found.limit, score=base.score(norm),
-            number=f"{norm:.3g}", strategy=found.strategy,
+            number=f"{norm:.3g}", strategy=found.strategy, evidence={"layers": layers} if layers else {},
         )  # fmt: skip

@@ -2,6 +2,7 @@ import math
 
 from smart_monitor.config import Settings
 from smart_monitor.rules import Moment, Rule, Verdict
+from smart_monitor.rules._layers import NORM, layers, listed
 
 SHARE = 0.01
 RECORDS = 3
@@ -47,9 +48,11 @@ class GradientVanishing(Rule):
         memory["small"] = min(RECORDS, memory["small"] + 1)
         if memory["small"] < RECORDS:
             return None
+        smallest = layers(moment.values, NORM)
         return Verdict(
             message=f"gradient norm {norm:.3g} at {moment.where}: vanishing for {RECORDS} records, its level was "
-            f"{memory['level']:.3g}",
+            f"{memory['level']:.3g}{listed(smallest, '; smallest in ')}",
             advice="Look at activations, initialisation, the loss scale, and whether the graph is detached.",
             metric=metric, value=norm, baseline=memory["level"], threshold=small, number=f"{norm:.3g}", strategy="absolute",
+            evidence={"layers": smallest} if smallest else {},
         )  # fmt: skip

@@ -3,6 +3,7 @@ from collections.abc import Mapping
 
 from smart_monitor.model import RECORD
 from smart_monitor.rules import Moment, Rule, Verdict
+from smart_monitor.rules._layers import listed, not_finite
 
 FLAGS = ("has_nan", "has_inf")
 STEADY = 10
@@ -79,11 +80,12 @@ class NanValue(Rule):
         what = {"has_nan": "gradients with NaN", "has_inf": "gradients with Inf"}.get(name, f"{name} {value}")
         if name == "loss" and name not in values:
             what = "loss is null where every record before gave a number (encoders write NaN as null)"
+        layers = [] if moment.finite else not_finite(values)
         return Verdict(
-            message=f"{what} at {moment.where}",
+            message=f"{what} at {moment.where}{listed(layers, '; not finite in ')}",
             advice="Stop the run and resume from the last good checkpoint; check this step's data, loss scale and learning rate.",
             metric=name, value=value, number="" if name == "loss" else name, strategy="non_finite", anew=fresh,
-            evidence={"metrics": list(out)[:SHOWN]},
+            evidence={"metrics": list(out)[:SHOWN]} | ({"layers": layers} if layers else {}),
         )  # fmt: skip
 
 
