@@ -17,36 +17,48 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from smart_monitor.probe.attaching import Attached, attach
     from smart_monitor.probe.capture import Capture, Limits, rng_state
     from smart_monitor.probe.gradients import GradientMeter, Gradients, measure_gradients
+    from smart_monitor.probe.lightning import ProbeCallback, ProbeMixin
+    from smart_monitor.probe.parameters import CannotMeasure
     from smart_monitor.probe.recorder import Probe
     from smart_monitor.probe.schedule import Schedule
     from smart_monitor.probe.writer import RecordWriter
 
 __all__ = [
+    "Attached",
+    "CannotMeasure",
     "Capture",
     "GradientMeter",
     "Gradients",
     "Limits",
     "Probe",
+    "ProbeCallback",
+    "ProbeMixin",
     "RecordWriter",
     "Schedule",
+    "attach",
     "measure_gradients",
     "rng_state",
 ]
 
-_HOMES = {
-    "Capture": "smart_monitor.probe.capture",
-    "Limits": "smart_monitor.probe.capture",
-    "rng_state": "smart_monitor.probe.capture",
-    "GradientMeter": "smart_monitor.probe.gradients",
-    "Gradients": "smart_monitor.probe.gradients",
-    "measure_gradients": "smart_monitor.probe.gradients",
-    "Probe": "smart_monitor.probe.recorder",
-    "Schedule": "smart_monitor.probe.schedule",
-    "RecordWriter": "smart_monitor.probe.writer",
+_HERE = {
+    "attaching": ("Attached", "attach"),
+    "capture": ("Capture", "Limits", "rng_state"),
+    "gradients": ("GradientMeter", "Gradients", "measure_gradients"),
+    "lightning": ("ProbeCallback", "ProbeMixin"),
+    "parameters": ("CannotMeasure",),
+    "recorder": ("Probe",),
+    "schedule": ("Schedule",),
+    "writer": ("RecordWriter",),
 }
+_HOMES = {name: f"{__name__}.{module}" for module, names in _HERE.items() for name in names}
 """Where each name lives."""
+_INSTALLED_BY = {
+    "torch": "smart_monitor.probe needs PyTorch: pip install 'smart-monitor[torch]'",
+    "pytorch_lightning": "ProbeCallback and ProbeMixin need Lightning: pip install lightning",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -58,6 +70,6 @@ def __getattr__(name: str) -> Any:
     try:
         return getattr(import_module(_HOMES[name]), name)
     except ModuleNotFoundError as error:
-        if error.name != "torch":
+        if error.name not in _INSTALLED_BY:
             raise
-        raise ImportError("smart_monitor.probe needs PyTorch: pip install 'smart-monitor[torch]'") from error
+        raise ImportError(_INSTALLED_BY[error.name]) from error

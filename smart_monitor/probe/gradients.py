@@ -250,11 +250,10 @@ class GradientMeter:
         return [(round(nans), round(infs), math.sqrt(square)) for nans, infs, square in rows]
 
 
-class _Vector:
+class Travelling:
     """Numbers of one device on their way to the host: direct on a CPU, else by pinned memory and an event."""
 
-    def __init__(self, names: list[str], packed: Tensor, sums: int, *, squared: bool, scaled: bool) -> None:
-        self.names, self.sums, self.squared, self.scaled = names, sums, squared, scaled
+    def __init__(self, packed: Tensor) -> None:
         self._event: torch.cuda.Event | None = None
         if packed.device.type == "cuda":
             self._host = torch.empty(packed.shape, dtype=packed.dtype, pin_memory=True)
@@ -269,9 +268,18 @@ class _Vector:
         return self._event is None or bool(self._event.query())
 
     def read(self) -> list[float]:
+        """The numbers; waits if they are not here yet."""
         if self._event is not None:
             self._event.synchronize()
         return list(self._host.tolist())
+
+
+class _Vector(Travelling):
+    """The packed vector of one device: norms of `names` (or their squares), `sums`, and what else is to be read."""
+
+    def __init__(self, names: list[str], packed: Tensor, sums: int, *, squared: bool, scaled: bool) -> None:
+        super().__init__(packed)
+        self.names, self.sums, self.squared, self.scaled = names, sums, squared, scaled
 
 
 def measure_gradients(model: nn.Module) -> Gradients:

@@ -19,7 +19,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from smart_monitor.probe.capture import Capture, Limits, rng_state
-from smart_monitor.probe.gradients import Gradients, Pending
+from smart_monitor.probe.gradients import Gradients, Pending, Travelling
 from smart_monitor.probe.loggers import Loggers
 from smart_monitor.probe.measuring import Measuring, sentence
 from smart_monitor.probe.records import (
@@ -31,6 +31,7 @@ from smart_monitor.probe.records import (
     memory_figures,
     without_infinities,
 )
+from smart_monitor.probe.rewards import RewardPairs
 from smart_monitor.probe.scaling import loss_scale
 from smart_monitor.probe.schedule import Schedule
 from smart_monitor.probe.writer import RecordWriter
@@ -111,6 +112,8 @@ class Probe:
         )
         self.writer.begin()
         self._pending: deque[_Step] = deque()
+        self._pairs = RewardPairs()
+        self._margins: Travelling | None = None
         self._losses: list[Tensor | float] = []
         self._ended, self._skipped, self._bad = 0.0, 0, False
         self._rng: Mapping[str, Tensor] | None = None
@@ -161,6 +164,14 @@ class Probe:
         if self.on and len(self._losses) < 10_000:
             self._losses.append(loss.detach() if isinstance(loss, Tensor) else loss)
 
+    def pairs(self, chosen: Tensor, rejected: Tensor) -> None:
+        """Rewards of the chosen and the rejected answers of one batch, in order: their calibration is recorded."""
+        if self.on:
+            try:
+                self._pairs.add(chosen, rejected)
+            except Exception as error:
+                self._fail(error)
+
     def flush(self, timeout: float = 2.0) -> bool:
         """Read what is on its way and wait for the disk, for `timeout` seconds at most; is everything there?"""
         try:
@@ -204,6 +215,7 @@ class Probe:
         record |= learning_rates(self.optimizer)
         if self.schedule.due("memory", self.steps):
             record |= memory_figures(meters.device)
+        record |= self._calibration()
         own = {"loss": loss.detach().mean()} if isinstance(loss, Tensor) else {}
         parts = meters.measure(own)
         if len(self._pending) >= RING:
@@ -254,6 +266,17 @@ class Probe:
         if skipped:
             found = without_infinities(found) | {"amp_skipped": 1}
         return found | self._meters.figures(step.parts, step.pending.sums, own, gradients, self._layers)
+
+    def _calibration(self) -> dict[str, float]:
+        """Figures of the reward pairs that have come to the host; the next ones are sent on their way."""
+        found: dict[str, float] = {}
+        if self._margins is not None and self._margins.ready():
+            found = self._pairs.figures(torch.tensor(self._margins.read()))
+            self._margins = None
+        if self._margins is None and self.schedule.due("pairs", self.steps):
+            margins = self._pairs.taken()
+            self._margins = Travelling(margins) if margins is not None else None
+        return found
 
     def _keep(self, step: _Step, record: Mapping[str, Any], gradients: Gradients) -> None:
         """Keep what is needed to run a step again that was not finite."""

@@ -19,6 +19,8 @@ class Schedule:
     """|update| / |weights|, and layers that do not move."""
     weights: int = 50
     """Distribution and stability of the weights."""
+    pairs: int = 50
+    """Calibration of reward pairs."""
     memory: int = 10
     """Memory of the process and of the device."""
 
