@@ -1,6 +1,8 @@
 import math
+from typing import ClassVar
 
 from smart_monitor.rules import Moment, Rule, Verdict, percent
+from smart_monitor.stats.baseline import MATURE
 
 WINDOW = 10
 LEAST = 3
@@ -26,6 +28,9 @@ class BatchSizeImpact(Rule):
 
     severity = "info"
     metrics = ("loss",)
+    window: ClassVar[int] = WINDOW
+    share: ClassVar[float] = SHARE
+    earlier: ClassVar[int] = MATURE
 
     def judge(self, moment: Moment, metric: str) -> Verdict | None:
         size, memory = moment.values.get("batch_size"), self.memory
@@ -36,11 +41,11 @@ class BatchSizeImpact(Rule):
         loss, after = moment.values[metric], memory["after"]
         if loss - loss == 0:
             after.append(loss)
-        if len(after) < WINDOW:
+        if len(after) < self.window:
             return None
         del memory["after"]
         old, new, before, limit = memory.pop("change")
-        mean = sum(v / WINDOW for v in after)
+        mean = sum(v / self.window for v in after)
         if not abs(mean - before) > limit:
             return None
         return Verdict(
@@ -52,9 +57,9 @@ class BatchSizeImpact(Rule):
 
     def _changed(self, moment: Moment, metric: str, size: float) -> None:
         memory, base = self.memory, moment.baselines[metric]
-        past = list(base.seen)[-WINDOW:]
-        if "size" in memory and base.mature and len(past) >= LEAST:
+        past = list(base.seen)[-self.window :]
+        if "size" in memory and base.admitted >= self.earlier and len(past) >= LEAST:
             before = sum(v / len(past) for v in past)
-            spread = max(NOISES * base.noise * math.sqrt(1 / len(past) + 1 / WINDOW), SHARE)
+            spread = max(NOISES * base.noise * math.sqrt(1 / len(past) + 1 / self.window), self.share)
             memory.update(change=[memory["size"], size, before, min(spread * base.unit, 1e308)], after=[])
         memory["size"] = size

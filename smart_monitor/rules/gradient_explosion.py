@@ -1,3 +1,6 @@
+import math
+from typing import ClassVar
+
 from smart_monitor.config import Settings
 from smart_monitor.rules import ANY, Moment, Rule, Verdict, percent
 from smart_monitor.rules._layers import largest, listed
@@ -33,6 +36,11 @@ class GradientExplosion(Rule):
     family = "loss"
     metrics = ("grad_norm",)
     sets_aside = True
+    earlier: ClassVar[int] = 3
+    """Admitted values from which it judges."""
+    relative: ClassVar[float] = RELATIVE_TIMES
+    unheard: ClassVar[float] = math.inf
+    """A norm above explodes though no level is known yet."""
 
     def calm(self, settings: Settings) -> tuple[float, float] | None:
         # A deviation is reckoned from values that only asking collects.
@@ -45,16 +53,30 @@ class GradientExplosion(Rule):
             found = crossing(self, norm, base, settings, settings.fixed_grad_norm_threshold)
         level = base.level
         # What is not finite is the business of `nan`.
-        if (found is None and not norm > ABSOLUTE_TIMES * level) or norm - norm != 0 or base.admitted < 3:
+        if norm - norm != 0:
+            return None
+        if base.admitted < self.earlier:
+            return self._verdict(moment, metric, Crossing("absolute", self.unheard, level, "")) if norm > self.unheard else None
+        if found is None and not norm > ABSOLUTE_TIMES * level:
             return None
         high = max(settings.gradient_explosion_threshold, ABSOLUTE_TIMES * level)
-        limit = min(RELATIVE_TIMES * level, high) if level > LEAST_LEVEL else high
+        limit = min(self.relative * level, high) if level > LEAST_LEVEL else high
         if norm > limit:
             found = Crossing("relative" if limit < high else "absolute", limit, level, "")
         if found is None or not (base.stands_out(norm) or level <= 0):
             return None
-        layers = largest(moment.values)
-        above = f"is {percent(norm / level)} times its level ({level:.4g})" if level > 0 else "after norms of zero"
+        return self._verdict(moment, metric, found)
+
+    def _verdict(self, moment: Moment, metric: str, found: Crossing) -> Verdict:
+        norm, base = moment.values[metric], moment.baselines[metric]
+        level, layers = base.level, largest(moment.values)
+        above = (
+            f"is {percent(norm / level)} times its level ({level:.4g})"
+            if level > 0
+            else "after norms of zero"
+            if base.admitted
+            else f"is above {found.limit:.4g}"
+        )
         return Verdict(
             message=f"gradient norm {norm:.4g} at {moment.where} {above}{listed(layers, '; largest in ')}",
             advice="Clip gradients, lower the learning rate, and look at the data of this step.",

@@ -1,4 +1,5 @@
 import math
+from typing import ClassVar
 
 from smart_monitor.config import Settings
 from smart_monitor.rules import Moment, Rule, Verdict
@@ -28,6 +29,10 @@ class GradientVanishing(Rule):
     family = "gradient"
     metrics = ("grad_norm",)
     sets_aside = True
+    share: ClassVar[float] = SHARE
+    records: ClassVar[int] = RECORDS
+    earlier: ClassVar[int] = 3
+    """Admitted values from which it judges."""
 
     def calm(self, settings: Settings) -> tuple[float, float] | None:
         return settings.gradient_vanishing_threshold, math.inf
@@ -40,18 +45,19 @@ class GradientVanishing(Rule):
                 memory.clear()
             return None
         base = moment.baselines[metric]
-        if not memory and base.admitted >= 3:
+        if not memory and base.admitted >= self.earlier:
             memory.update(small=0, level=base.level)  # as it was: a norm that stays small becomes its own level
-        if not memory or not norm < SHARE * memory["level"]:
+        if not memory or norm >= self.share * memory["level"]:
             memory.clear()
             return None
-        memory["small"] = min(RECORDS, memory["small"] + 1)
-        if memory["small"] < RECORDS:
+        memory["small"] = min(self.records, memory["small"] + 1)
+        if memory["small"] < self.records:
             return None
         smallest = layers(moment.values, NORM)
         return Verdict(
-            message=f"gradient norm {norm:.3g} at {moment.where}: vanishing for {RECORDS} records, its level was "
-            f"{memory['level']:.3g}{listed(smallest, '; smallest in ')}",
+            message=f"gradient norm {norm:.3g} at {moment.where}: vanishing"
+            + (f" for {self.records} records, its level was {memory['level']:.3g}" if base.admitted else " from the beginning")
+            + listed(smallest, "; smallest in "),
             advice="Look at activations, initialisation, the loss scale, and whether the graph is detached.",
             metric=metric, value=norm, baseline=memory["level"], threshold=small, number=f"{norm:.3g}", strategy="absolute",
             evidence={"layers": smallest} if smallest else {},

@@ -1,4 +1,5 @@
 import math
+from typing import ClassVar
 
 from smart_monitor.rules import Moment, Rule, Verdict
 
@@ -29,17 +30,18 @@ class GradientVariance(Rule):
     severity = "info"
     metrics = ("grad_norm",)
     every = BLOCK
+    least: ClassVar[float] = LEAST
 
     def judge(self, moment: Moment, metric: str) -> Verdict | None:
-        memory, block = self.memory, [*moment.baselines[metric].lately(BLOCK - 1), moment.values[metric]]
-        mean = sum(block) / BLOCK
+        memory, block = self.memory, [*moment.baselines[metric].lately(self.every - 1), moment.values[metric]]
+        mean = sum(block) / self.every
         if not 0 < mean < HUGE or min(block) < 0:
             return None
-        spread = math.sqrt(sum((v / mean - 1) ** 2 for v in block) / BLOCK)
+        spread = math.sqrt(sum((v / mean - 1) ** 2 for v in block) / self.every)
         usual, blocks = memory.get("usual", spread), memory.get("blocks", 0)
         memory["blocks"] = min(blocks + 1, REFERENCE)
         memory["usual"] = usual + (spread - usual) / memory["blocks"]
-        limit = max(TIMES * usual, LEAST)
+        limit = max(TIMES * usual, self.least)
         if blocks < REFERENCE or not spread > limit:
             return None
         return Verdict(

@@ -1,3 +1,5 @@
+from typing import ClassVar
+
 from smart_monitor.rules import Moment, Rule, Verdict, percent
 
 SETTLED = 5
@@ -26,6 +28,7 @@ class LearningRateChange(Rule):
     family = "learning_rate"
     metrics = ("learning_rate",)
     baselined = False
+    settled: ClassVar[int] = SETTLED
 
     def judge(self, moment: Moment, metric: str) -> Verdict | None:
         rate, memory = moment.values[metric], self.memory
@@ -34,7 +37,7 @@ class LearningRateChange(Rule):
         if not memory:
             memory.update(seen=0, older=rate, last=rate, top=rate)
         before, verdict = memory["last"], None
-        if memory["seen"] < SETTLED:
+        if memory["seen"] < self.settled:
             memory["seen"] += 1
         elif abs(rate - before) > moment.settings.learning_rate_change * before and before > 0:
             verdict = self._jump(moment, metric, before)

@@ -1,3 +1,6 @@
+import math
+from typing import ClassVar
+
 from smart_monitor.config import Settings
 from smart_monitor.rules import Moment, Rule, Verdict
 
@@ -25,6 +28,9 @@ class LearningRateRange(Rule):
     family = "learning_rate"
     metrics = ("learning_rate",)
     baselined = False
+    records: ClassVar[int] = RECORDS
+    abrupt: ClassVar[float] = math.inf
+    """A fall to below the least rate by more than this factor in one record, or a run that begins there, is told at once."""
 
     def calm(self, settings: Settings) -> tuple[float, float] | None:
         return settings.learning_rate_min, settings.learning_rate_max
@@ -39,8 +45,12 @@ class LearningRateRange(Rule):
         limit = high if rate > high else 0.0
         if 0 < rate < low:
             limit, total, step = low, moment.record.total, moment.step
-            memory["low"] = min(RECORDS, memory.get("low", 0) + 1)
-            if memory["low"] < RECORDS or total is None or step is None or step >= NEARLY_DONE * total:
+            memory["low"] = min(self.records, memory.get("low", 0) + 1)
+            sudden = moment.previous.get(metric, math.inf) > self.abrupt * rate
+            if sudden:
+                memory["sudden"] = 1
+            lasting = memory["low"] >= self.records
+            if "sudden" not in memory and (not lasting or total is None or step is None or step >= NEARLY_DONE * total):
                 return None
         return Verdict(
             message=f"learning rate {rate:.3g} at {moment.where} is outside {low:g} to {high:g}",

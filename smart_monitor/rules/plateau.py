@@ -1,5 +1,6 @@
 import math
 from operator import mul
+from typing import ClassVar
 
 from smart_monitor.rules import Moment, Rule, Verdict
 
@@ -34,35 +35,36 @@ class Plateau(Rule):
     metrics = ("loss",)
     every = BLOCK
     rearm = BLOCKS
+    still: ClassVar[float] = STILL
 
     def judge(self, moment: Moment, metric: str) -> Verdict | None:
         loss, memory = moment.values[metric], self.memory
-        mean = sum([*moment.baselines[metric].lately(BLOCK - 1), loss]) / BLOCK
+        mean = sum([*moment.baselines[metric].lately(self.every - 1), loss]) / self.every
         if not -HUGE < mean < HUGE:
             return None
         means: list[float] = memory.setdefault("means", [])
         means.append(mean)
         if len(means) > BLOCKS:
             del means[0]
-        fall = _still(means)
+        fall = _still(means, self.still)
         if fall is None:
             return None
         return Verdict(
             message=f"loss has {'fallen' if fall > 0 else 'risen'} by only {abs(fall):.2f} % over the last "
-            f"{BLOCK * BLOCKS} records at {moment.where}",
+            f"{self.every * BLOCKS} records at {moment.where}",
             advice="Lower the learning rate, or stop if the target is reached.",
-            metric=metric, value=loss, threshold=100 * STILL, strategy="trend", evidence={"convergence_rate_percent": fall},
+            metric=metric, value=loss, threshold=100 * self.still, strategy="trend", evidence={"convergence_rate_percent": fall},
         )  # fmt: skip
 
 
-def _still(means: list[float]) -> float | None:
+def _still(means: list[float], most: float) -> float | None:
     """By how many per cent the loss has fallen, if that is next to nothing; else None."""
     level = sum(means) / len(means)
     if len(means) < BLOCKS or not level:
         return None
     slope = sum(map(mul, CENTRED, means)) / SQUARES / level
-    if not abs(slope) * BLOCKS <= STILL:
+    if not abs(slope) * BLOCKS <= most:
         return None
     rest = sum((m / level - 1 - slope * i) ** 2 for i, m in zip(CENTRED, means, strict=True)) / (BLOCKS - 2)
     steepest = slope - T_95 * math.sqrt(rest / SQUARES)
-    return -100 * slope * BLOCKS if -steepest * BLOCKS <= BOUND else None
+    return -100 * slope * BLOCKS if -steepest * BLOCKS <= BOUND / STILL * most else None

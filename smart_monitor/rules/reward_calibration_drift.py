@@ -1,4 +1,5 @@
 import math
+from typing import ClassVar
 
 from smart_monitor.rules import Moment, Rule, Verdict
 
@@ -25,11 +26,12 @@ class RewardCalibrationDrift(Rule):
     metrics = ("calibration_error",)
     baselined = False
     rearm = RECORDS
+    records: ClassVar[int] = RECORDS
 
     def judge(self, moment: Moment, metric: str) -> Verdict | None:
         error, null = moment.values[metric], moment.values.get("calibration_error_null", math.nan)
-        self.memory["off"] = min(RECORDS, self.memory.get("off", 0) + 1) if null < error < math.inf else 0
-        if self.memory["off"] < RECORDS:
+        self.memory["off"] = min(self.records, self.memory.get("off", 0) + 1) if null < error < math.inf else 0
+        if self.memory["off"] < self.records:
             return None
         return Verdict(
             message=f"audit: calibration error {error:.3g} at {moment.where}; chance alone stays below {null:.3g}",
