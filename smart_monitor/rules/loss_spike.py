@@ -1,3 +1,5 @@
+from typing import ClassVar
+
 from smart_monitor.config import Settings
 from smart_monitor.rules import ANY, Moment, Rule, Verdict, percent
 from smart_monitor.rules._strategies import Crossing, asked_for, crossing
@@ -36,6 +38,8 @@ class LossSpike(Rule):
     family = "loss"
     metrics = ("loss",)
     sets_aside = True
+    earlier: ClassVar[int] = 1
+    """Admitted values without which it says nothing; a fixed limit needs none."""
 
     def calm(self, settings: Settings) -> tuple[float, float] | None:
         # A deviation is reckoned from values that only asking collects.
@@ -43,7 +47,7 @@ class LossSpike(Rule):
 
     def judge(self, moment: Moment, metric: str) -> Verdict | None:
         loss, base, settings = moment.values[metric], moment.baselines[metric], moment.settings
-        if not base.admitted or loss - loss != 0:  # what is not finite is the business of `nan`
+        if base.admitted < self.earlier or loss - loss != 0:  # what is not finite is the business of `nan`
             return None
         found = _above_mean(loss, base, settings)
         if asked_for(settings, settings.fixed_loss_threshold):
@@ -55,8 +59,10 @@ class LossSpike(Rule):
         if found.baseline > 0 and found.strategy != "noise":
             pct = percent((loss / found.baseline - 1) * 100)
             number, above = f"{pct}pct", f"{pct} % {found.words} ({found.baseline:.4g})"
-        else:
+        elif base.admitted:
             number, above = f"z{percent(score)}", f"far {found.words} ({found.baseline:.4g})"
+        else:
+            number, above = "", f"above {found.limit:.4g}"
         lost = base.lost(loss)
         if lost:
             above += f", back where training began ({base.beginning:.4g})"
