@@ -87,11 +87,8 @@ class EnhancedLightningCLIPModule(EnhancedTrainingMixin, LightningModule):
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
         # Once a step, whatever is accumulated, and after mixed precision has unscaled the gradients.
-        if (
-            self.grad_monitor is not None
-            and self.clips
-            and not self.check_and_log_gradients(self.global_step, apply_clipping=True)
-        ):
+        looked = self.check_and_log_gradients(step=self.global_step, apply_clipping=self.clips)
+        if self.clips and not looked and self.grad_monitor is not None:
             self.grad_monitor.apply_gradient_clipping()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:

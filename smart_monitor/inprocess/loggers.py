@@ -6,25 +6,23 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from smart_monitor.probe.loggers import hand_on
+
+METHODS = ("log", "log_metrics", "add_scalar")
+"""A logger has one of these: a W&B run or an object of one's own; Lightning's loggers; TensorBoard's SummaryWriter."""
+
+
+def is_logger(thing: Any) -> bool:
+    return any(callable(getattr(thing, name, None)) for name in METHODS)
+
 
 def log_to(logger: Any, metrics: Mapping[str, float], step: int) -> None:
-    """Anything with `.log(dict)` (a wandb run, an object of one's own), `.log_metrics(dict, step)` (Lightning's loggers) or
-    `.add_scalar(name, value, step)` (TensorBoard's SummaryWriter).
-
-    Raises TypeError, one sentence, for an object with none of them.
-    """
-    if hasattr(logger, "log_metrics"):
-        logger.log_metrics(dict(metrics), step=step)
-    elif hasattr(logger, "log"):
-        logger.log(dict(metrics))
-    elif hasattr(logger, "add_scalar"):
-        for name, value in metrics.items():
-            logger.add_scalar(name, value, step)
-    else:
+    """Raises TypeError, one sentence, for an object that is no logger."""
+    if not is_logger(logger):
         raise TypeError(f"a logger has a method log(dict), log_metrics(dict, step) or add_scalar, unlike {type(logger).__name__}")
+    hand_on(logger, dict(metrics), step)
 
 
 def running_wandb() -> Any:
-    """The wandb run of this process if one is running, else None. wandb is never imported for it."""
-    wandb = sys.modules.get("wandb")
-    return getattr(wandb, "run", None)
+    """The W&B run of this process if one is running, else None. wandb is never imported for it."""
+    return getattr(sys.modules.get("wandb"), "run", None)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from smart_monitor.inprocess.activations import ActivationMonitor
 from smart_monitor.inprocess.gradient_health import GradientHealthMonitor
+from smart_monitor.inprocess.loggers import is_logger
 
 if TYPE_CHECKING:
     from torch import nn
@@ -89,4 +90,4 @@ def _logger_of(module: nn.Module) -> Any:
         logger = getattr(module, "logger", None)
     except RuntimeError:  # a Lightning module without a trainer
         return None
-    return logger if any(hasattr(logger, name) for name in ("log_metrics", "log", "add_scalar")) else None
+    return logger if is_logger(logger) else None

@@ -119,13 +119,17 @@ class RewardCalibrationDriftDetector:
         self._margins += margins
         self._rewards += finite(rewards) if rewards is not None else margins
         found = []
-        while len(self._margins) >= self.window_size:
-            pool, self._margins = self._margins[: self.window_size], self._margins[self.window_size :]
+        if len(self._margins) >= self.window_size:
+            pool, self._margins = self._pool(self._margins), []
             found += self._audit_calibration(pool, step)
-        while len(self._rewards) >= self.window_size:
-            pool, self._rewards = self._rewards[: self.window_size], self._rewards[self.window_size :]
+        if len(self._rewards) >= self.window_size:
+            pool, self._rewards = self._pool(self._rewards), []
             found += self._audit_drift(pool, step)
         return found
+
+    def _pool(self, values: list[float]) -> list[float]:
+        """Of more than a window every k-th, so that a step costs one audit however many rewards it brings."""
+        return values[:: len(values) // self.window_size][: self.window_size]
 
     def _audit_calibration(self, margins: Sequence[float], step: int) -> list[dict[str, Any]]:
         report = self.reports["calibration"] = _calibration(margins, self.bins, self.level, self._draws, self._seed())

@@ -27,19 +27,38 @@ if TYPE_CHECKING:
     from smart_monitor.probe.writer import RecordWriter
 
 __all__ = [
+    "ActivationMonitor",
+    "AdvancedAnomalyDetector",
+    "AnomalyDetectionHook",
+    "AnomalyDetector",
     "Attached",
+    "BatchSizeImpactAnalyzer",
     "CannotMeasure",
     "Capture",
+    "ConvergenceTracker",
+    "EnhancedLightningCLIPModule",
+    "EnhancedTrainingMixin",
+    "GradientAnomalyDetector",
+    "GradientHealthMonitor",
     "GradientMeter",
     "Gradients",
+    "LearningRateAnomalyDetector",
     "Limits",
+    "MetricsCollector",
     "Probe",
     "ProbeCallback",
     "ProbeMixin",
+    "ProfilerHooks",
     "RecordWriter",
+    "RewardCalibrationDriftDetector",
     "Schedule",
+    "add_gradient_checkpointing",
     "attach",
+    "calculate_gradient_cosine_similarity",
     "measure_gradients",
+    "reliability_diagram",
+    "reward_calibration",
+    "reward_drift",
     "rng_state",
 ]
 
@@ -53,12 +72,31 @@ _HERE = {
     "schedule": ("Schedule",),
     "writer": ("RecordWriter",),
 }
+# By name only: the probe itself knows nothing of those who judge.
+_FACES = {
+    "activations": ("ActivationMonitor",),
+    "advanced": ("AdvancedAnomalyDetector",),
+    "anomaly_detector": ("AnomalyDetector",),
+    "clip_module": ("EnhancedLightningCLIPModule",),
+    "detectors": ("BatchSizeImpactAnalyzer", "ConvergenceTracker", "GradientAnomalyDetector", "LearningRateAnomalyDetector"),
+    "gradient_health": ("GradientHealthMonitor",),
+    "hooks": ("AnomalyDetectionHook", "ProfilerHooks"),
+    "metrics_collector": ("MetricsCollector", "calculate_gradient_cosine_similarity"),
+    "mixin": ("EnhancedTrainingMixin",),
+    "reward_health": ("RewardCalibrationDriftDetector", "reliability_diagram", "reward_calibration", "reward_drift"),
+}
 _HOMES = {name: f"{__name__}.{module}" for module, names in _HERE.items() for name in names}
+_HOMES |= {name: f"smart_monitor.inprocess.{module}" for module, names in _FACES.items() for name in names}
+_HOMES["add_gradient_checkpointing"] = "smart_monitor.losses.checkpointing"
 """Where each name lives."""
 _INSTALLED_BY = {
     "torch": "smart_monitor.probe needs PyTorch: pip install 'smart-monitor[torch]'",
     "pytorch_lightning": "ProbeCallback and ProbeMixin need Lightning: pip install lightning",
 }
+
+
+def __dir__() -> list[str]:
+    return [*__all__, *(name for name in globals() if name.startswith("__"))]
 
 
 def __getattr__(name: str) -> Any:

@@ -38,13 +38,14 @@ class Loggers:
         figures, step = charted(record), int(record["step"])
         for logger in list(self._loggers):
             try:
-                _hand(logger, figures, step)
+                hand_on(logger, figures, step)
             except Exception as error:
                 self._loggers.remove(logger)
                 _log.warning("%s takes no more figures of the probe: %s", type(logger).__name__, error)
 
 
-def _hand(logger: Any, figures: dict[str, float], step: int) -> None:
+def hand_on(logger: Any, figures: dict[str, float], step: int) -> None:
+    """Figures to one logger, in the way that it takes them."""
     if hasattr(logger, "add_scalar"):  # TensorBoard
         for name, value in figures.items():
             logger.add_scalar(name, value, step)
