@@ -28,24 +28,47 @@ class Check(NamedTuple):
 @click.command()
 @base_dir
 @out_dir
+@click.option(
+    "--torch", "in_training", is_flag=True, help="Try what runs inside training: the gradient monitor and the four losses."
+)
 @as_json
-def command(base_dir: Path, out: Path | None, json_: bool) -> None:
+def command(base_dir: Path, out: Path | None, in_training: bool, json_: bool) -> None:
     """Why is nothing detected? Is the monitor running, what does it read, do the values vary, how near was each
     rule to firing, what is missing. Exits 1 if something is wrong.
 
     \b
     Example:
       smart-monitor doctor --base-dir runs/llama-7b
+      smart-monitor doctor --torch
     """
-    settings, _ = settings_of(base_dir, None, {})
-    checks = list(examine(base_dir.absolute(), out, settings))
+    if in_training:
+        checks = list(_in_training())
+        marks = {"ok": "✓", "bad": "✗"}
+    else:
+        settings, _ = settings_of(base_dir, None, {})
+        checks = list(examine(base_dir.absolute(), out, settings))
+        marks = {"ok": "ok   ", "note": "note ", "bad": "BAD  "}
     if json_:
         click.echo(json.dumps([c._asdict() for c in checks], indent=2))
     else:
         for check in checks:
-            mark = {"ok": "ok  ", "note": "note", "bad": "BAD "}[check.state]
-            click.echo(f"{mark}  {check.what}" + (f"\n      -> {check.fix}" if check.fix else ""))
+            click.echo(f"{marks[check.state]} {check.what}" + (f"\n      -> {check.fix}" if check.fix else ""))
     sys.exit(1 if any(c.state == "bad" for c in checks) else 0)
+
+
+def _in_training() -> Iterator[Check]:
+    """What works of the parts that need PyTorch."""
+    try:
+        from smart_monitor.inprocess.self_check import outcomes
+    except ImportError as error:
+        if error.name != "torch":
+            raise
+        yield Check(
+            "bad", "PyTorch is not installed, which what runs inside training needs", "pip install 'smart-monitor[torch]'"
+        )
+        return
+    for ok, sentence in outcomes():
+        yield Check("ok" if ok else "bad", sentence)
 
 
 def examine(base: Path, out: Path | None, settings: Settings) -> Iterator[Check]:
