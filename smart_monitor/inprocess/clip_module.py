@@ -23,18 +23,17 @@ from smart_monitor.losses import ImprovedActivations, get_stable_loss_function
 
 try:
     from lightning.pytorch import LightningModule
-except ModuleNotFoundError:
-    try:
-        from pytorch_lightning import LightningModule
-    except ModuleNotFoundError as error:
-        raise ImportError("EnhancedLightningCLIPModule needs Lightning: pip install lightning") from error
+except ModuleNotFoundError as missing:
+    if missing.name != "lightning":
+        raise
+    from pytorch_lightning import LightningModule
 
 FIRST_SCALE = math.log(1 / 0.07)
 MOST_SCALE = math.log(100.0)
 """As in CLIP (Radford et al. 2021): logits are scaled by a learnt factor, at most 100."""
 
 
-class EnhancedLightningCLIPModule(EnhancedTrainingMixin, LightningModule):
+class EnhancedLightningCLIPModule(EnhancedTrainingMixin, LightningModule):  # type: ignore[misc]  # Any without Lightning
     """Aligns N modalities: `forward(*inputs)` gives logits [B, …, B] (N times), the training step their loss.
 
     learning_rate: of AdamW. enable_gradient_monitoring: a GradientHealthMonitor, `self.grad_monitor`, looks at each step.

@@ -91,7 +91,7 @@ _HOMES["add_gradient_checkpointing"] = "smart_monitor.losses.checkpointing"
 """Where each name lives."""
 _INSTALLED_BY = {
     "torch": "smart_monitor.probe needs PyTorch: pip install 'smart-monitor[torch]'",
-    "pytorch_lightning": "ProbeCallback and ProbeMixin need Lightning: pip install lightning",
+    "pytorch_lightning": "ProbeCallback, ProbeMixin and EnhancedLightningCLIPModule need Lightning: pip install lightning",
 }
 
 
