@@ -15,6 +15,8 @@ from smart_monitor.checkpoints.content import beside, content_missing, weights_m
 
 MARKER = "random_states_0.pkl"
 _NAME = re.compile(r"^checkpoint_([0-9]{1,18})$")
+_STATE = re.compile(r"^(?:random_states_[0-9]+\.pkl|(?:optimizer|scheduler|sampler|dl_state_dict)(?:_[0-9]+)?\.bin|scaler\.pt)$")
+_USUAL = ("optimizer.bin|optimizer_0|pytorch_model", MARKER)
 _HINT = re.compile(r"^(?:random_states_[0-9]+\.pkl|(?:optimizer|scheduler|sampler)(?:_[0-9]+)?\.bin|scaler\.pt)$")
 
 
@@ -35,11 +37,11 @@ class Accelerate:
                 yield folder.candidate(name, int(match.group(1)))
 
     def missing(self, candidate: Candidate) -> list[str]:
-        said = content_missing(candidate)
+        said = content_missing(candidate, _USUAL)
         names = candidate.tree.names()
         if MARKER not in names and any(_HINT.match(n) for n in (*names, *beside(candidate, _NAME))):
             said.append(f"{MARKER}, which is written last, is missing")
-        return said or weights_missing(candidate)
+        return said or weights_missing(candidate, _STATE)
 
     def proof(self, candidate: Candidate) -> str:
         if MARKER in candidate.tree.names():

@@ -22,6 +22,8 @@ MAX_DEPTH = 12
 OURS = frozenset({"snapshots", ".smart_monitor", "logs", "anomalies"})
 STALE_TEMPORARY = 600.0
 """Seconds after which a temporary file is one that a killed writer left behind."""
+AFTERWARDS = 2 * 10**9
+"""Nanoseconds by which a directory changed after its files were written, where links have given these a later ctime."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,8 @@ class Tree:
     temporary: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     changed: float = 0.0
+    removed: set[str] = field(default_factory=set)
+    """Folders within it (empty: its top) from which something was unlinked after all that stands there was put there."""
 
     def names(self) -> set[str]:
         return {f.stamp.path for f in self.files}
@@ -75,8 +79,8 @@ class Budget:
 class Candidate:
     """A directory or single file that a layout takes for a checkpoint, complete or not.
 
-    A layout's `find` gives path, name and step; the shelf fills in `tree`, `now` and `neighbours`
-    before it asks what is missing.
+    A layout's `find` gives path, name and step; the shelf fills in `tree`, `now`, `neighbours`, `kin` and `gone` before it
+    asks what is missing.
     """
 
     path: Path
@@ -89,7 +93,10 @@ class Candidate:
     now: float = 0.0
     neighbours: frozenset[str] = frozenset()
     """Names beside the candidate that may say something about it, and `sibling/name` one level into sibling directories."""
-
+    kin: tuple[Candidate, ...] = ()
+    """Where something was unlinked from it: candidates beside it that show what one of its family consists of."""
+    gone: tuple[str, ...] = ()
+    """Files that it had when it was complete, if all that stands is as it was then."""
     content: tuple[str, ...] | None = None
     """What `content_missing` found in the files, once it has looked; given where they are known not to have changed since."""
 
@@ -214,8 +221,9 @@ def _add(tree: Tree, relative: str, info: os.stat_result, budget: Budget) -> flo
 def _walk(tree: Tree, top: str, relative: str, budget: Budget, now: float, depth: int) -> None:
     """Fill `tree` from `top`/`relative` and below."""
     here = os.path.join(top, relative) if relative else top
-    info = os.stat(here)
-    tree.changed = max(tree.changed, info.st_mtime, info.st_ctime)
+    own = os.stat(here)
+    tree.changed = max(tree.changed, own.st_mtime, own.st_ctime)
+    written = put = 0
     with os.scandir(here) as entries:
         listed = [e for e, _ in zip(entries, range(MAX_ENTRIES + 1), strict=False)]
     if len(listed) > MAX_ENTRIES:
@@ -225,6 +233,8 @@ def _walk(tree: Tree, top: str, relative: str, budget: Budget, now: float, depth
         inner = f"{relative}/{entry.name}" if relative else entry.name
         try:
             info = entry.stat(follow_symlinks=False)
+            ctime = budget.ctime_ns(info) if stat.S_ISREG(info.st_mode) else info.st_ctime_ns
+            written, put = max(written, info.st_mtime_ns), max(put, ctime, info.st_mtime_ns)
             if stat.S_ISDIR(info.st_mode):
                 if is_temporary(entry.name):
                     tree.temporary.append(inner)
@@ -238,6 +248,10 @@ def _walk(tree: Tree, top: str, relative: str, budget: Budget, now: float, depth
             tree.problems.append(f"{shown(inner)} vanished while it was looked at")
         except OSError as error:
             tree.problems.append(f"{shown(inner)} can't be looked at ({error.strerror})")
+    # Whatever is put into a directory, or renamed in it, has a ctime no earlier than the directory's change by that.
+    # An empty one may have been emptied.
+    if put < own.st_mtime_ns or written < own.st_mtime_ns - AFTERWARDS:
+        tree.removed.add(relative)
 
 
 def _leaf(tree: Tree, top: str, inner: str, info: os.stat_result, budget: Budget, now: float) -> None:

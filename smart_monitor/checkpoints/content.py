@@ -5,18 +5,23 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 
 from smart_monitor.checkpoints.candidate import Candidate, Seen, shard_of, shown, step_in
 from smart_monitor.checkpoints.checks import file_problem, is_json_object, json_object, short_text
+from smart_monitor.checkpoints.remains import remains
 from smart_monitor.checkpoints.shards import by_folder, distcp_missing, is_zero, tag_missing, zero_missing
 
 
-def content_missing(candidate: Candidate) -> list[str]:
-    """What the files of a candidate themselves say is missing: damage, absent shards, unfinished names."""
+def content_missing(candidate: Candidate, usual: Iterable[str] = ()) -> list[str]:
+    """What the files of a candidate themselves say is missing: damage, absent shards, unfinished names, traces of a deletion.
+
+    `usual` as `remains` takes it.
+    """
     if candidate.content is None:
         candidate.content = tuple(dict.fromkeys(_content(candidate)))
-    return [*candidate.content, *unfinished(candidate)]
+    return [*candidate.content, *unfinished(candidate), *remains(candidate, usual)]
 
 
 def _content(candidate: Candidate) -> list[str]:
@@ -84,12 +89,17 @@ def _tag_missing(candidate: Candidate, folder: str) -> list[str]:
     return tag_missing(candidate.path / where, tag, shown(where))
 
 
-def weights_missing(candidate: Candidate) -> list[str]:
-    """Said of a directory without a marker that holds only what writers put there before the weights."""
-    early = (".json", ".txt", ".md", ".jinja", ".yaml", ".yml", ".py", "tokenizer.model", "spiece.model")
-    if any(f.stamp.bytes and not f.stamp.path.endswith(early) for f in candidate.tree.files):
-        return []
-    return ["no weights have been written yet"]
+def weights_missing(candidate: Candidate, others: re.Pattern[str] | None = None) -> list[str]:
+    """Said of a directory that holds only what writers put there beside the weights.
+
+    `others` are such names of one writer, for what was deleted from: one that is whole may bear its weights under any name.
+    """
+    beside = (".json", ".txt", ".md", ".jinja", ".yaml", ".yml", ".py", "tokenizer.model", "spiece.model")
+    others = others if candidate.tree.removed else None
+    for seen in candidate.tree.files:
+        if seen.stamp.bytes and not seen.stamp.path.endswith(beside) and not (others and others.match(seen.stamp.path)):
+            return []
+    return ["no weights are there"]
 
 
 def indexed_files(path: Path) -> set[str] | None:

@@ -11,12 +11,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from smart_monitor.checkpoints.candidate import Candidate, Folder
+from smart_monitor.checkpoints.candidate import Candidate, Folder, shown
 from smart_monitor.checkpoints.content import content_missing, marker_missing, weights_missing
 
+CONFIG = "adapter_config.json"
 MARKER = "trainer_state.json"
 _NAME = re.compile(r"^checkpoint-([0-9]{1,18})$")
 _INSIDE = re.compile(r"^(?:pytorch_model_fsdp_[0-9]+|optimizer_[0-9]+|global_step[0-9]+)/|^(?:latest|zero_to_fp32\.py)$")
+_BESIDE = re.compile(
+    r"^(?:training_args\.bin|(?:optimizer|scheduler|scaler)\.(?:pt|bin)|rng_state.*\.pth|latest|added_tokens.*|vocab.*|merges.*"
+    r"|.*\.tfevents\..*)$"
+)
+"""What is not weights; nor is optimizer_0/ of FSDP."""
+_USUAL = ("config.json|adapter_config.json", "training_args.bin")
+_ADAPTER = re.compile(r"(?:^|/)adapter_model\.(?:safetensors|bin)$")
 _HINTS = frozenset({"training_args.bin", "optimizer.pt", "optimizer.bin", "scheduler.pt", MARKER})
 
 
@@ -56,9 +64,9 @@ class HuggingFaceTrainer:
     def missing(self, candidate: Candidate) -> list[str]:
         if candidate.name.startswith("tmp-checkpoint-"):
             return ["its name says that it is still being written"]
-        said = content_missing(candidate)
+        said = content_missing(candidate, _USUAL)
         if is_trainers(candidate):
-            said += marker_missing(candidate, MARKER)
+            said += marker_missing(candidate, MARKER) or _adapter_missing(candidate) or _weights_missing(candidate)
         elif not said:
             said = weights_missing(candidate)
         return said
@@ -67,6 +75,18 @@ class HuggingFaceTrainer:
         if MARKER in candidate.tree.names():
             return f"{MARKER} parses, every file it needs is there and whole"
         return "no marker is known for it; its files are whole"
+
+
+def _adapter_missing(candidate: Candidate) -> list[str]:
+    """PEFT writes an adapter's weights and then the configuration that no reader does without."""
+    names = candidate.tree.names() | {name for name, _ in candidate.tree.external}
+    folders = {name.rpartition("/")[0] for name in names if _ADAPTER.search(name)}
+    wanted = sorted({f"{folder}/{CONFIG}" if folder else CONFIG for folder in folders} - names)
+    return [f"{shown(name)}, which is written after its weights, is missing" for name in wanted[:3]]
+
+
+def _weights_missing(candidate: Candidate) -> list[str]:
+    return weights_missing(candidate, _BESIDE) if candidate.tree.removed else []
 
 
 LAYOUT = HuggingFaceTrainer()

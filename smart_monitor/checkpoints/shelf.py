@@ -13,8 +13,9 @@ from smart_monitor.checkpoints.content import step_told
 from smart_monitor.checkpoints.model_files import has_weights, model_files
 from smart_monitor.checkpoints.mounts import is_network
 from smart_monitor.checkpoints.places import found_in, places
+from smart_monitor.checkpoints.remains import find_kin
 from smart_monitor.checkpoints.watch import Watch
-from smart_monitor.model import Checkpoint, newest
+from smart_monitor.model import Checkpoint, FileStamp, newest
 
 NETWORK_SKEW = 60.0
 """Seconds by which the clock of a file server may be off before a time stamp alone proves stillness."""
@@ -40,6 +41,8 @@ class _Memory:
     checkpoint: Checkpoint | None = None
     whole: Checkpoint | None = None
     """The noun if its content is whole under these stamps, still or not."""
+    had: frozenset[FileStamp] = frozenset()
+    """The files with which it was last whole and still, unless any was written anew since."""
 
 
 class Shelf:
@@ -158,16 +161,21 @@ class Shelf:
             candidate.tree = look(candidate.path, candidate.single, budget, now)
             if not candidate.single:
                 names |= {f"{candidate.name}/{n}" for n in candidate.tree.names() if "/" not in n}
+        for layout in {id(layout): layout for layout, _ in found}.values():
+            find_kin(candidate for other, candidate in found if other is layout)
         return frozenset(names)
 
     def _judge(self, root: Path, layout: Layout, candidate: Candidate, before: _Memory | None) -> None:
         tree, now = candidate.tree, self._scanned
         stamps = hash((tree.changed, *((f.stamp, f.ctime_ns, f.mode) for f in tree.files)))
-        memory = before if before and before.stamps == stamps else _Memory(stamps, now)
+        memory = before if before and before.stamps == stamps else _Memory(stamps, now, had=before.had if before else frozenset())
+        there = frozenset(f.stamp for f in tree.files)
+        candidate.gone = tuple(sorted(f.path for f in memory.had - there)) if there < memory.had else ()
         memory.since = min(memory.since, now)  # a clock set back must not keep it restless
         self._memory[str(candidate.path)] = memory
         entries = hash((tuple(tree.external), tuple(tree.temporary), tuple(tree.problems)))
-        looked = hash((entries, candidate.neighbours))
+        kin = frozenset((other.name, *other.tree.names()) for other in candidate.kin)
+        looked = hash((entries, candidate.neighbours, candidate.gone, kin))
         missing: list[str] = []
         if memory.whole is None or memory.looked != looked:
             memory.checkpoint = memory.whole = None
@@ -188,6 +196,7 @@ class Shelf:
             if memory.checkpoint is None:
                 still = f"{memory.whole.complete_by}; nothing changed for {self._quiet_at(root):g} s"
                 memory.checkpoint = replace(memory.whole, complete_by=still)
+                memory.had = there
             self._complete.append(memory.checkpoint)
 
     def _missing(self, layout: Layout, candidate: Candidate, memory: _Memory, entries: int) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import random
 import shutil
 import statistics
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from smart_monitor.checkpoints.shelf import Shelf
+from smart_monitor.model import Checkpoint
 from tests.writers.watching import Stage, copy_if_it_stands, kill_in_mid_save, stage, watch
 
 HOW = "they run in an environment of their own: scripts/test --all makes it (.venv-writers)"
@@ -40,6 +42,8 @@ WRITERS = [
     ("Orbax", "orbax.checkpoint", "orbax", ""),
 ]
 KILLS = 3
+MOST = 5
+"""Files of a checkpoint that are deleted, each alone."""
 
 pytestmark = [pytest.mark.writers, pytest.mark.timeout(300)]
 
@@ -68,6 +72,33 @@ def test_what_is_called_complete_of_a_real_writer_loads_even_if_it_is_killed(wri
     torn = killed(it, tmp_path)
     # Shown by -rP: how soon we said so, and what was said of saves that were killed.
     print(f"{layout}: called complete {', '.join(f'{s:.2f}' for s in late)} s after the last byte; torn: {torn}")
+
+
+def test_what_a_killed_rotation_leaves_of_a_real_checkpoint_is_not_called_complete_or_loads(
+    writer: tuple[Stage, str], tmp_path: Path
+) -> None:
+    it, _ = writer
+    it.save(tmp_path / "run", saves=2, pause=0.0)
+    assert it.answer() == {"exit": 0}, it.log.read_text(errors="replace")[-3000:]
+    first = min(looked(tmp_path / "run"), key=lambda c: c.completed)
+    within = Path(first.path).relative_to(os.path.realpath(tmp_path / "run"))
+    names = [f.path for f in first.files if f.path != "."]
+    if not names:
+        return  # one file is there or not
+    for number, name in enumerate(random.sample(names, min(len(names), MOST))):
+        run = tmp_path / f"run{number}"
+        shutil.copytree(tmp_path / "run", run, symlinks=True)
+        time.sleep(0.02)
+        (run / within / name).unlink()
+        left = [Path(c.path) for c in looked(run)]
+        assert dict.fromkeys(left, "") == it.load(left), f"without {name}"
+        shutil.rmtree(run)
+
+
+def looked(run: Path) -> list[Checkpoint]:
+    shelf = Shelf(run)
+    shelf.scan(time.time() + 3)
+    return shelf.complete()
 
 
 def watched(it: Stage, layout: str, tmp_path: Path) -> list[float]:
