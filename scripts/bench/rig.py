@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Self
@@ -66,9 +66,9 @@ class Trainer:
 class Daemon:
     """`with Daemon(base, python) as daemon:` the monitor beside BASE, ready (by its own notification) when the block begins."""
 
-    def __init__(self, base: Path, python: str, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(self, base: Path, python: str, settings: Mapping[str, str] | None = None, arguments: Sequence[str] = ()) -> None:
         self.base = base
-        self._command = [python, "-m", "smart_monitor", "watch", "--base-dir", str(base)]
+        self._command = [python, "-m", "smart_monitor", "watch", *(arguments or ("--base-dir", str(base)))]
         clean = {key: value for key, value in os.environ.items() if not key.startswith("SMART_MONITOR_")}
         self._environment = {**clean, "PYTHONPATH": str(ROOT), "MALLOC_ARENA_MAX": "2", **(settings or {})}
 
@@ -76,7 +76,7 @@ class Daemon:
         with tempfile.TemporaryDirectory() as directory, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
             address = f"{directory}/notify"
             listener.bind(address)
-            listener.settimeout(30)
+            listener.settimeout(120)
             with (self.base / "daemon.out").open("wb") as output:
                 self._process = subprocess.Popen(
                     self._command,
@@ -113,6 +113,13 @@ class Daemon:
         self.must_live()
         fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
         return sum(int(field) for field in fields[11:15]) / TICKS
+
+    def threads(self) -> int:
+        return len(os.listdir(f"/proc/{self._process.pid}/task"))
+
+    def files(self) -> int:
+        """Descriptors that it holds open."""
+        return len(os.listdir(f"/proc/{self._process.pid}/fd"))
 
     def must_live(self) -> None:
         """End the benchmark if the daemon has ended."""

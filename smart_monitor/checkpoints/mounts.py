@@ -13,7 +13,16 @@ _NETWORK = re.compile(
 
 def is_network(path: Path, mountinfo: str = "/proc/self/mountinfo") -> bool:
     """True for network and user-space file systems; False where the kernel's table can't be read."""
-    real = os.path.realpath(path)
+    return bool(_NETWORK.match(_mount(os.path.realpath(path), mountinfo)[1]))
+
+
+def mount_point(path: Path, mountinfo: str = "/proc/self/mountinfo") -> str:
+    """Where the file system of an absolute path is mounted, told without touching it: it may hang. Links are not followed."""
+    return _mount(str(path), mountinfo)[0]
+
+
+def _mount(real: str, mountinfo: str) -> tuple[str, str]:
+    """(mount point, type) of the file system that a path lies on; empty words where the kernel's table can't be read."""
     best, kind = "", ""
     try:
         with open(mountinfo, encoding="utf-8", errors="surrogateescape") as table:
@@ -24,5 +33,5 @@ def is_network(path: Path, mountinfo: str = "/proc/self/mountinfo") -> bool:
                 if inside and len(point) >= len(best):
                     best, kind = point, after.split()[0]
     except (OSError, IndexError):
-        return False
-    return bool(_NETWORK.match(kind))
+        return "", ""
+    return best, kind

@@ -1,24 +1,27 @@
-"""The eye: a thread that reads one source of one run and does nothing else.
+"""The eye: reads one source of one run and does nothing else.
 
-The stat every 0.5 s is the truth; a wake only makes it come sooner. Because the reads happen here, a
-hung mount stops this thread and not the daemon, which notices that the last pass does not return.
+The stat every 0.5 s is the truth; a wake only makes it come sooner. The reads happen in the pool, apart from what
+judges and writes: a hung mount stops one thread there and not the daemon, which notices that the pass does not return.
 """
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 
+from smart_monitor.daemon.pool import NEVER, Pool, Task
 from smart_monitor.sources import Cursor, Pass, Sight, Source
 
 SAMPLE = 0.5
+CROWDED = 0.05
+"""Seconds after which to look again while what was delivered has not been judged yet."""
 
 
-class Eye(threading.Thread):
+class Eye:
     """Looks at `source` from `cursor` on and delivers every pass that changed something.
 
-    `glance` is asked as well each time; where it says that something stirred, None is delivered.
+    `glance` is asked as well each time; where it says that something stirred, None is delivered. While `crowded`,
+    nothing is read: whoever judges is behind.
     """
 
     def __init__(
@@ -27,8 +30,8 @@ class Eye(threading.Thread):
         cursor: Cursor,
         deliver: Callable[[Eye, Pass | None], None],
         glance: Callable[[], bool] = lambda: False,
+        crowded: Callable[[], bool] = lambda: False,
     ) -> None:
-        super().__init__(name=f"eye-{source.name}", daemon=True)
         self.source = source
         self.passes = 0
         """Passes completed since the start."""
@@ -38,42 +41,51 @@ class Eye(threading.Thread):
         """Passes that found a change; compared with the number of wakes by who watches the watcher."""
         self.wakes = 0
         self._cursor = cursor
-        self._deliver, self._glance = deliver, glance
+        self._deliver, self._glance, self._crowded = deliver, glance, crowded
         self._last: tuple[Sight, bool] | None = None
-        self._woken = threading.Event()
+        self._pool: Pool | None = None
+        self._task: Task | None = None
         self._closed = False
+
+    def start(self, pool: Pool, place: str) -> None:
+        """Look from now on, on the threads of the pool; `place`: the mount that may hang."""
+        self.last_pass = time.monotonic()
+        self._pool, self._task = pool, pool.add(self.work, place)
 
     def wake(self) -> None:
         """Look now. From any thread."""
         self.wakes += 1
-        self._woken.set()
+        if self._pool is not None and self._task is not None:
+            self._pool.wake(self._task)
 
     def close(self) -> None:
         self._closed = True
-        self._woken.set()
+        if self._pool is not None and self._task is not None:
+            self._pool.remove(self._task)
 
-    def run(self) -> None:
-        while not self._closed:
-            self._woken.clear()
-            try:
-                seen = self.look()
-            except Exception as error:
-                # A source never raises; if one does all the same, that is said, and the next look may be better.
-                why = f"Reading failed: {type(error).__name__}: {error}"
-                seen = Pass(self._cursor, Sight(False, why, ""))
-                self._report(seen)
-            self._look_beside()
-            self._woken.wait(SAMPLE if seen.retry_in is None else min(seen.retry_in, SAMPLE))
+    def work(self) -> float:
+        """One look; the monotonic time of the next."""
+        if self._closed:
+            return NEVER
+        if self._crowded():
+            self.last_pass = time.monotonic()
+            return self.last_pass + CROWDED
+        try:
+            seen = self.look()
+        except Exception as error:
+            # A source never raises; if one does all the same, that is said, and the next look may be better.
+            why = f"Reading failed: {type(error).__name__}: {error}"
+            seen = Pass(self._cursor, Sight(False, why, ""))
+            self._report(seen)
+        if self._glance() and not self._closed:
+            self._deliver(self, None)
+        return time.monotonic() + (SAMPLE if seen.retry_in is None else min(seen.retry_in, SAMPLE))
 
     def look(self) -> Pass:
         """One pass, delivered if it changed anything."""
         seen = self.source.read(self._cursor, time.time(), time.monotonic())
         self._report(seen)
         return seen
-
-    def _look_beside(self) -> None:
-        if self._glance() and not self._closed:
-            self._deliver(self, None)
 
     def _report(self, seen: Pass) -> None:
         self._cursor = seen.cursor

@@ -1,4 +1,4 @@
-"""The daemon's main thread: one queue, one engine a run, every write."""
+"""The daemon's main thread: signals, host figures, systemd. The runs are worked on in the pool, a lane each."""
 
 from __future__ import annotations
 
@@ -7,39 +7,31 @@ import os
 import queue
 import signal
 import time
-import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from smart_monitor.config import ConfigError, Settings
-from smart_monitor.daemon.eye import Eye
+from smart_monitor.config import Settings
 from smart_monitor.daemon.holders import Holders
-from smart_monitor.daemon.holding import BEAT
-from smart_monitor.daemon.lock import Held
+from smart_monitor.daemon.lane import Lane, Manner
 from smart_monitor.daemon.log import Log
 from smart_monitor.daemon.place import Place
-from smart_monitor.daemon.run import Run
+from smart_monitor.daemon.pool import STUCK, Pool
 from smart_monitor.daemon.schedule import Schedule
 from smart_monitor.daemon.sd_notify import Notifier
 from smart_monitor.daemon.survey import survey
 from smart_monitor.daemon.tidying import Tidying
-from smart_monitor.sources import Pass
 
 FINE, TROUBLE, LOCKED = 0, 1, 3
-LOOK_AROUND = 1.0
-"""Seconds between two looks for a run's directory, or for what must soon be written."""
-AT_REST = 5.0
-"""Seconds that the main thread sleeps at most while every run is watched; whatever is read wakes it."""
-WHILE_COPYING = 0.05
 LATE_TICKS = 3
 RECENT = 3.0
-"""Seconds within which an eye that lives has looked."""
+"""Seconds within which the pool has done something if it lives."""
 MANY = 32
 """Runs above which there are no file-system events: each run would cost an inotify instance, of which there are few."""
-PATIENCE = 60.0
-"""Seconds at most before a run that failed in a way nobody foresaw is taken up again."""
+LAST = 5.0
+"""Seconds beyond the time given to copies for which, at the end, a run that hangs is waited for."""
 
 
 class Daemon:
@@ -57,41 +49,45 @@ class Daemon:
     ) -> None:
         self._load, self._out = load, out
         self._once, self._dry, self._exit_when_done = once, dry, exit_when_done
-        self._queue: queue.SimpleQueue[tuple[str, Any, Any]] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
         self._settings = {base: load(base) for base in bases}
-        self._runs: list[Run] = []
+        self._lanes: list[Lane] = []
         self._log = Log()
+        self._pool = Pool(self._complain)
         self._notifier = Notifier()
         self._tidying, self._holders = Tidying(), Holders()
+        self._figures: Mapping[str, Mapping[str, float]] = {}
         self._stopping = self._ready = False
         self._code = FINE
         self._ticked = time.monotonic()
         self._pinged = 0.0
-        self._said: dict[Path, str] = {}
-        self._later: dict[Path, tuple[float, float]] = {}
+        self._said = ""
         self._interval = self._shortest()
 
     def run(self) -> int:
         """Watch. Returns the exit code: 0, 1 if --once found nothing to read, 3 if other monitors hold every run."""
         with ExitStack() as stack:
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-                previous = signal.signal(number, lambda n, _: self._queue.put(("signal", n, None)))
+                previous = signal.signal(number, lambda n, _: self._queue.put(("signal", n)))
                 stack.callback(signal.signal, number, previous)
-            for base, settings in self._settings.items():
-                place = Place(base, self._dry_out(stack) if self._dry else self._out)
-                watchdog = len(self._settings) <= MANY
-                self._runs.append(Run(place, settings, Log(), judge_all=self._once, dry=self._dry, watchdog=watchdog))
-            self._open_all()
+            self._begin(stack)
             hours = min(s.prune_hours for s in self._settings.values())
-            schedule = Schedule(self._host_job, self._interval, lambda: self._queue.put(("tidy", None, None)), hours)
+            schedule = Schedule(self._host_job, self._interval, lambda: self._queue.put(("tidy", None)), hours)
             stack.callback(schedule.close)
-            # What is there now stays: it need not be looked through at every collection, nor copied by a fork.
-            gc.collect()
-            gc.freeze()
             while not self._stopping:
                 self._turn(schedule)
             self._close_all()
         return self._code
+
+    def _begin(self, stack: ExitStack) -> None:
+        watchdog = len(self._settings) <= MANY
+        manner = Manner(self._once, self._dry, watchdog, self._figures_of, lambda: self._queue.put(("changed", None)))
+        for base, settings in self._settings.items():
+            place = Place(base, self._dry_out(stack) if self._dry else self._out)
+            self._lanes.append(Lane(base, place, settings, partial(self._reload, base), self._pool, manner))
+        self._pool.attend(time.monotonic())
+        for lane in self._lanes:
+            lane.start()
 
     @staticmethod
     def _dry_out(stack: ExitStack) -> Path:
@@ -103,9 +99,18 @@ class Daemon:
         self._notifier.send("STOPPING=1")
         self._tidying.close()
         end = time.monotonic() + max(s.stop_grace for s in self._settings.values())
-        for run in self._runs:
-            if run.opened:
-                self._guard(run, run.close, max(0.0, end - time.monotonic()))
+        for lane in self._lanes:
+            lane.close(end)
+        for lane in self._lanes:
+            while not lane.closed.wait(0.2) and not self._hangs(lane, end):
+                self._pool.attend(time.monotonic())
+        self._pool.end()
+
+    @staticmethod
+    def _hangs(lane: Lane, end: float) -> bool:
+        """Is it no use to wait any longer for this one?"""
+        now, since = time.monotonic(), lane.task.since
+        return now > end + LAST and since > 0 and now - since > LAST
 
     # -- one turn of the loop ---------------------------------------------------------------------
 
@@ -113,151 +118,93 @@ class Daemon:
         try:
             item = self._queue.get(timeout=self._sleep())
             while True:
-                self._handle(item, schedule)
+                self._handle(item)
                 item = self._queue.get_nowait()
         except queue.Empty:
             pass
-        self._open_all()
-        now = time.monotonic()
-        for run in self._runs:
-            if run.opened:
-                self._guard(run, run.attend, now)
+        self._pool.attend(time.monotonic())
         self._tidying.attend()
         self._watch_schedule(schedule)
         self._report()
-        if self._once and all(not r.opened or (r.met and not r.busy and not r.sending) for r in self._runs):
+        self._look_for_the_end()
+
+    def _look_for_the_end(self) -> None:
+        stand = [lane.standing for lane in self._lanes]
+        if not all(s.tried for s in stand):
+            return
+        if all(s.held for s in stand):
+            self._stopping, self._code = True, LOCKED
+        elif self._once and all(not s.opened or (s.met and not s.busy and not s.sending) for s in stand):
             self._stopping = True
-            if not any(r.opened and r.outlook.sight.ok for r in self._runs):
-                self._code = self._code or TROUBLE
-        if self._exit_when_done and all(r.opened and r.ended and not r.busy and not r.sending for r in self._runs):
+            if not any(s.opened and s.sees for s in stand):
+                self._code = TROUBLE
+        elif self._exit_when_done and all(s.opened and s.ended and not s.busy and not s.sending for s in stand):
             self._stopping = True
 
     def _sleep(self) -> float:
-        if any(r.busy for r in self._runs):
-            return WHILE_COPYING
-        if any(r.opened and r.keeper.holding.restless for r in self._runs):
-            return BEAT
-        if self._tidying.busy or any(not r.opened or r.log.waiting or r.sending for r in self._runs):
-            return LOOK_AROUND
-        return min(AT_REST, self._notifier.interval or AT_REST)
+        return min(STUCK, self._notifier.interval or STUCK)
 
-    def _handle(self, item: tuple[str, Any, Any], schedule: Schedule) -> None:
-        what, first, second = item
-        if what == "signal":
-            if first == signal.SIGHUP:
-                self._reload(schedule)
-            else:
-                self._stopping = True
-        elif what == "pass":
-            for run in self._runs:
-                if run.opened and run.eye is first and self._still_there(run):
-                    if second is None:
-                        run.keeper.holding.stir()
-                    else:
-                        self._guard(run, run.take, second)
+    def _handle(self, item: tuple[str, Any]) -> None:
+        what, told = item
+        if what == "signal" and told == signal.SIGHUP:
+            self._configure()
+        elif what == "signal":
+            self._stopping = True
         elif what == "tick":
-            self._ticked = time.monotonic()
-            for run in self._runs:
-                if run.opened and self._still_there(run):
-                    found = second.get(str(run.place.out), {})
-                    self._guard(run, run.tick, dict(found))
-                    if not self._once:
-                        self._tidying.heed(run, found)
+            self._ticked, self._figures = time.monotonic(), told
+            if not self._once:
+                for lane in self._opened():
+                    self._tidying.heed(lane, told.get(str(lane.run.place.out), {}))
         elif what == "tidy" and not self._once:
-            for run in self._runs:
-                self._tidying.ask(run)
+            for lane in self._opened():
+                self._tidying.ask(lane)
 
-    def _deliver(self, eye: Eye, seen: Pass | None) -> None:
-        self._queue.put(("pass", eye, seen))
+    def _opened(self) -> Iterable[Lane]:
+        return [lane for lane in self._lanes if lane.standing.opened]
+
+    def _figures_of(self, out: str) -> Mapping[str, float]:
+        return self._figures.get(out, {})
 
     def _host_job(self) -> None:
         try:
-            found = survey([r for r in self._runs if r.opened], self._holders)
+            found = survey([lane.run for lane in self._opened()], self._holders)
         except Exception:
             found = {}  # time has passed all the same
-        self._queue.put(("tick", None, found))
+        self._queue.put(("tick", found))
 
-    def _guard(self, run: Run, act: Callable[..., None], *arguments: Any) -> None:
-        """One run's misfortune, foreseen by nobody, is neither the daemon's end nor the other runs'."""
-        try:
-            act(*arguments)
-        except Exception as error:
-            last = traceback.extract_tb(error.__traceback__)[-1]
-            where = f"{os.path.basename(last.filename)}:{last.lineno}"
-            run.log.error(f"Internal error: {type(error).__name__}: {error} ({where}); please report this")
-            now = time.monotonic()
-            wait = min(PATIENCE, 2 * self._later.get(run.place.base, (0.0, 0.5))[1])
-            self._later[run.place.base] = now + wait, wait
-            if run.opened:
-                run.detach("watching failed and is begun again from the journal")
-
-    def _still_there(self, run: Run) -> bool:
-        if run.present():
-            return True
-        run.detach("the directory we wrote to is gone")
-        return False
-
-    def _open_all(self) -> None:
-        """Open what is not open and can be. If other monitors hold all that is there, this one ends."""
-        held = 0
-        for run in self._runs:
-            base = run.place.base
-            if run.opened or time.monotonic() < self._later.get(base, (0.0, 0.0))[0]:
-                continue
-            why = ""
-            try:
-                run.open(self._deliver)
-                self._said.pop(base, None)
-            except Held as error:
-                held += 1
-                why = str(error)
-                self._say(base, why, error=True, about="held")
-            except OSError as error:
-                where = error.filename if isinstance(error.filename, str) else str(run.place.out)
-                why = f"{error.strerror or error}: {where}"
-                self._say(base, f"Waiting for {base} ({why})", error=not isinstance(error, FileNotFoundError))
-            except Exception as error:
-                why = f"{type(error).__name__}: {error}"
-                self._later[base] = time.monotonic() + PATIENCE, PATIENCE
-                self._say(base, f"Internal error while opening {base}: {why}; please report this", error=True)
-            if why:
-                run.outlook.lose(why)
-        if held and held == len(self._runs):
-            self._stopping, self._code = True, LOCKED
-
-    def _say(self, base: Path, sentence: str, *, error: bool, about: str = "") -> None:
-        """Once until something else is to be said; `about`: whatever the words (a holder on its way out has no name)."""
-        if self._said.get(base) != (about or sentence):
-            self._said[base] = about or sentence
-            (self._log.error if error else self._log.info)(sentence)
+    def _complain(self, error: Exception) -> None:
+        self._log.error(f"Internal error: {type(error).__name__}: {error}; please report this")
 
     def _watch_schedule(self, schedule: Schedule) -> None:
+        if self._interval != self._shortest():
+            self._interval = self._shortest()
+            schedule.restart(self._interval)
         late = time.monotonic() - self._ticked
         if late > LATE_TICKS * self._interval + 5:
-            why = "a look at the host hangs; ticks go on without it" if schedule.hanging else "the scheduler is started anew"
-            self._say(Path(), f"No tick for {late:.0f} s: {why}", error=True)
+            why = (
+                "a look at the host hangs; the runs are watched without it"
+                if schedule.hanging
+                else "the scheduler is started anew"
+            )
+            if why != self._said:
+                self._log.error(f"No figures of the host for {late:.0f} s: {why}")
+            self._said = why
             schedule.restart(self._interval)
-            self._handle(("tick", None, {}), schedule)
+            self._handle(("tick", {}))
         elif not schedule.hanging:
-            self._said.pop(Path(), None)
+            self._said = ""
 
     def _shortest(self) -> float:
         return min(s.poll_interval for s in self._settings.values())
 
-    def _reload(self, schedule: Schedule) -> None:
+    def _reload(self, base: Path) -> Settings:
+        self._settings[base] = settings = self._load(base)
+        return settings
+
+    def _configure(self) -> None:
         self._notifier.reloading()
-        for run in self._runs:
-            try:
-                settings = self._load(run.place.base)
-            except ConfigError as error:
-                run.log.warning(f"The configuration can't be used and the old one stays: {error}")
-                continue
-            self._settings[run.place.base] = settings
-            self._guard(run, run.configure, settings)
-            run.log.info("Configuration read again")
-        if self._interval != self._shortest():
-            self._interval = self._shortest()
-            schedule.restart(self._interval)
+        for lane in self._lanes:
+            lane.configure()
         self._notifier.send("READY=1")
 
     def _report(self) -> None:
@@ -266,13 +213,17 @@ class Daemon:
         A run whose read hangs is known to be blind and says so; starting anew would not mend its mount.
         """
         now = time.monotonic()
-        opened = [r for r in self._runs if r.opened]
-        alive = all(r.outlook.hung or (r.eye is not None and now - r.eye.last_pass < RECENT) for r in opened)
-        if not self._ready and all(r.met or r.outlook.hung for r in opened):
+        runs = [lane.run for lane in self._lanes if lane.standing.opened]
+        alive = now - self._pool.last < RECENT or all(r.outlook.hung for r in runs)
+        tried = all(lane.standing.tried for lane in self._lanes)
+        if not self._ready and tried and all(r.met or r.outlook.hung for r in runs):
             self._ready = True
+            # What is there now stays: it need not be looked through at every collection, nor copied by a fork.
+            gc.collect()
+            gc.freeze()
             self._notifier.send("READY=1", f"MAINPID={os.getpid()}")
         if self._ready and alive and self._notifier.interval and now - self._pinged >= self._notifier.interval:
             self._pinged = now
-            blind = [r.outlook.sight.why for r in self._runs if not r.outlook.sight.ok]
-            steps = ", ".join(f"{r.name} at step {r.last_step}" for r in opened)
+            blind = [lane.run.outlook.sight.why for lane in self._lanes if not lane.run.outlook.sight.ok]
+            steps = ", ".join(f"{r.name} at step {r.last_step}" for r in runs)
             self._notifier.send("WATCHDOG=1", f"STATUS={'blind: ' + blind[0] if blind else steps or 'waiting'}")

@@ -12,6 +12,8 @@ from smart_monitor.sources import Pass, Sight
 
 HUNG = 10.0
 """Seconds after which a read that has not returned makes its run blind."""
+LATE = 2.0
+"""Seconds after which it is suspected of that, and nothing else is looked at there."""
 REPEAT = 60.0
 """Seconds between two lines about the same trouble in other words."""
 OFTEN = 10
@@ -66,6 +68,10 @@ class Outlook:
     @property
     def hung(self) -> bool:
         return self._hung
+
+    def is_late(self, now: float) -> bool:
+        """May the run's directory hang just now?"""
+        return self._eye is not None and now - self._eye.last_pass > LATE
 
     def figures(self, now: float) -> dict[str, float]:
         """For the tick: seconds since the trainer last wrote, and since when we are blind."""

@@ -6,8 +6,10 @@ import time
 from collections.abc import Callable, Container, Sequence
 
 from smart_monitor import __version__
+from smart_monitor.checkpoints.mounts import mount_point
 from smart_monitor.config import Settings
 from smart_monitor.daemon import recovery, state
+from smart_monitor.daemon.complaint import Complaint
 from smart_monitor.daemon.events import Events
 from smart_monitor.daemon.eye import Eye
 from smart_monitor.daemon.keeper import Keeper
@@ -15,6 +17,7 @@ from smart_monitor.daemon.lock import RunLock
 from smart_monitor.daemon.log import Log
 from smart_monitor.daemon.outlook import Outlook
 from smart_monitor.daemon.place import Place
+from smart_monitor.daemon.pool import Pool
 from smart_monitor.daemon.telling import NOT_NEWER, Teller
 from smart_monitor.daemon.trainer import Trainer
 from smart_monitor.daemon.vitals import fresh_for, vitals, write_vitals
@@ -36,7 +39,7 @@ MAX_ODDITIES = 100
 
 
 class Run:
-    """A run under watch. Everything here happens on the daemon's main thread."""
+    """A run under watch. Everything here happens on one thread at a time."""
 
     def __init__(
         self, place: Place, settings: Settings, log: Log, *, judge_all: bool = False, dry: bool = False, watchdog: bool = True
@@ -59,12 +62,11 @@ class Run:
         self.wake: Wake | None = None
         self._saved = self._vital = 0.0
         self._oddities: set[str] = set()
-        self.complaint = ""  # why our own files can't be written
-        self._lost = 0
+        self.complaint = Complaint(log)
 
     # -- opening and closing ----------------------------------------------------------------------
 
-    def open(self, deliver: Callable[[Eye, Pass | None], None]) -> None:
+    def open(self, deliver: Callable[[Eye, Pass | None], None], pool: Pool, crowded: Callable[[], bool]) -> None:
         """Begin (or begin again, after the directory came back). Raises Held, or OSError where nothing can be written."""
         self.place.settle()
         self.lock = RunLock(self.place.lock)
@@ -75,7 +77,7 @@ class Run:
         except BaseException:
             self._close_files()
             raise
-        self._look(deliver)
+        self._look(deliver, pool, crowded)
 
     def _open(self) -> None:
         place = self.place
@@ -107,15 +109,15 @@ class Run:
         if behind:
             self.save(durable=False)
 
-    def _look(self, deliver: Callable[[Eye, Pass | None], None]) -> None:
+    def _look(self, deliver: Callable[[Eye, Pass | None], None], pool: Pool, crowded: Callable[[], bool]) -> None:
         source = StatusFile(self.place.base, self.name, int(self.settings.max_status_mb * 2**20))
         if last := self._again.last.get(source.name):
             # The state is older than the journal: what stands in that is not to be read as new.
             self.cursor = source.resumed(self.cursor, list(last.values()), self._again.count[source.name])
-        self.eye = Eye(source, dict(self.cursor), deliver, self.keeper.holding.glance)
+        self.eye = Eye(source, dict(self.cursor), deliver, self.keeper.holding.glance, crowded)
         self.wake = Wake(self.eye, source.paths) if self.settings.watchdog and self.watchdog else None
         self.outlook.begin(self.eye)
-        self.eye.start()
+        self.eye.start(pool, mount_point(self.place.base.absolute()))
         if self.wake is not None:
             self.wake.check()
 
@@ -258,17 +260,20 @@ class Run:
         self.refresh_vitals()
 
     def attend(self, mono: float) -> None:
-        """Each turn of the loop: checkpoints, the store, a hung read, vitals that grow old."""
-        for sentence in self.keeper.attend(mono, self.word):
-            self.log.warning(sentence)
-        self.pump()
+        """Every few seconds at least: a hung read, checkpoints, the store, vitals that grow old."""
+        if self.outlook.check(mono):
+            self.refresh_vitals()
+        if not self.outlook.is_late(mono):  # else this thread would hang as well
+            for sentence in self.keeper.attend(mono, self.word):
+                self.log.warning(sentence)
+            self.pump()
         for level, text in self.remote.pump(mono):
             self.log.say(level, text)
         if why := self.remote.alarm(mono):
             self._settle(self._fold(self._outcome("unsent", why), None))
         if self.trainer.glance(mono):
             self.tick({})
-        if self.outlook.check(mono) or mono - self._vital >= fresh_for(self):
+        if mono - self._vital >= fresh_for(self):
             self.refresh_vitals()
 
     # -- what goes out ----------------------------------------------------------------------------
@@ -331,20 +336,8 @@ class Run:
                 self.save(durable=True)
 
     def _complain(self) -> None:
-        """Say once when our own files can't be written, and once when they can again."""
-        trouble = self.journal.trouble or self.events.trouble or self.log.trouble
         lost = self.journal.lost + self.events.lost + self.log.lost
-        if trouble != self.complaint:
-            self.complaint = trouble
-            if trouble:
-                self.log.error(f"Journal, events or log can't be written ({trouble}); lines wait in memory")
-            else:
-                self.log.info(
-                    "Journal, events and log are written again; " + (f"{lost} lines are lost" if lost else "no line is lost")
-                )
-        elif lost and not self._lost:
-            self.log.error("More lines wait than memory is given to; the oldest are lost")
-        self._lost = lost
+        self.complaint.hear(self.journal.trouble or self.events.trouble or self.log.trouble, lost)
 
     def save(self, *, durable: bool) -> None:
         """Save the state, unless lines that belong before it are not on the disk yet."""
@@ -360,9 +353,7 @@ class Run:
         try:
             state.save(self.place, self.engine, saved, durable=durable)
         except OSError as error:
-            if not self.complaint:
-                self.complaint = error.strerror or str(error)
-                self.log.error(f"The state can't be saved ({self.complaint}); the journal holds everything")
+            self.complaint.no_state(error)
 
     def refresh_vitals(self, *, stopped: bool = False) -> None:
         """Write how the run and its monitor are, for `status` and `doctor`."""

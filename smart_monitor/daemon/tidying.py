@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from smart_monitor.snapshots.process import ROOT, handed_over
 
 if TYPE_CHECKING:
-    from smart_monitor.daemon.run import Run
+    from smart_monitor.daemon.lane import Lane
 
 START = "import sys; sys.path.append(sys.argv[1]); from smart_monitor.snapshots.prune import main; sys.exit(main())"
 GIB = 2**30
@@ -28,9 +28,9 @@ class Tidying:
     """Who is to be tidied, and the one process under way. Everything here happens on the daemon's main thread."""
 
     def __init__(self) -> None:
-        self._due: dict[str, Run] = {}
+        self._due: dict[str, Lane] = {}
         self._asked: dict[str, float] = {}
-        self._run: Run | None = None
+        self._lane: Lane | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._said = b""
         self._told: set[str] = set()
@@ -39,18 +39,20 @@ class Tidying:
     def busy(self) -> bool:
         return self._process is not None or bool(self._due)
 
-    def ask(self, run: Run) -> None:
+    def ask(self, lane: Lane) -> None:
         """Tidy this run when it is its turn, unless its user wants to do that by hand."""
+        run = lane.run
         if run.opened and not run.dry and run.settings.prune:
-            self._due[str(run.place.out)] = run
+            self._due[str(run.place.out)] = lane
             self._asked[str(run.place.out)] = time.monotonic()
 
-    def heed(self, run: Run, figures: Mapping[str, float]) -> None:
+    def heed(self, lane: Lane, figures: Mapping[str, float]) -> None:
         """Time has passed: tidy sooner if the disk is low, or was too full for a snapshot."""
+        run = lane.run
         free, out = figures.get("disk_free_bytes"), str(run.place.out)
         low = free is not None and free < LOW * run.settings.min_free_gb * GIB
         if (low or any(i.tries for i in run.keeper.store.open)) and time.monotonic() - self._asked.get(out, -AGAIN) >= AGAIN:
-            self.ask(run)
+            self.ask(lane)
 
     def attend(self) -> None:
         """Hear what the process said, start the next one. Never raises."""
@@ -61,10 +63,10 @@ class Tidying:
                 return
             self._end()
         while self._due and self._process is None:
-            out, run = next(iter(self._due.items()))
+            out, lane = next(iter(self._due.items()))
             del self._due[out]
-            if run.opened:
-                self._start(run)
+            if lane.run.opened:
+                self._start(lane)
 
     def close(self) -> None:
         """The daemon ends: what the process is at stops by itself, at the next file, when it finds us gone."""
@@ -75,7 +77,8 @@ class Tidying:
                 self._process.stdout.close()
             self._process = None
 
-    def _start(self, run: Run) -> None:
+    def _start(self, lane: Lane) -> None:
+        run = lane.run
         asked = {f.name: getattr(run.settings, f.name) for f in fields(run.settings) if f.metadata["group"] == "retention"}
         job = {"out": str(run.place.out.absolute()), "settings": asked, "parent": os.getpid()}
         try:
@@ -85,11 +88,11 @@ class Tidying:
                     stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd="/",
                 )  # fmt: skip
         except OSError as error:
-            self._complain(run, f"can't be started ({error.strerror})")
+            self._complain(lane, f"can't be started ({error.strerror})")
             return
         assert self._process.stdout is not None
         os.set_blocking(self._process.stdout.fileno(), False)
-        self._run, self._said = run, b""
+        self._lane, self._said = lane, b""
 
     def _hear(self) -> None:
         assert self._process is not None
@@ -106,14 +109,14 @@ class Tidying:
                 self._line(line)
 
     def _line(self, line: bytes) -> None:
-        assert self._run is not None
+        assert self._lane is not None
         try:
             message: dict[str, Any] = json.loads(line)
             if "trouble" in message:
-                self._complain(self._run, str(message["trouble"]))
+                self._complain(self._lane, str(message["trouble"]))
             else:
                 size = f"{message['bytes'] / 2**20:.1f} MiB"
-                self._run.log.info(f"Retention: dropped {message['name']} ({message['rule']}; {size})")
+                self._lane.say("INFO", f"Retention: dropped {message['name']} ({message['rule']}; {size})")
         except (ValueError, KeyError, TypeError):
             self._said = (self._said + b" " + line)[-300:]  # a traceback: kept for the reason of death
 
@@ -123,12 +126,12 @@ class Tidying:
             self._process.stdout.close()
         code, self._process = self._process.returncode, None
         if code not in (0, 1) or self._said.strip():
-            assert self._run is not None
-            self._complain(self._run, f"its process died (status {code}): {self._said.decode('utf-8', 'replace').strip()}")
+            assert self._lane is not None
+            self._complain(self._lane, f"its process died (status {code}): {self._said.decode('utf-8', 'replace').strip()}")
 
-    def _complain(self, run: Run, what: str) -> None:
+    def _complain(self, lane: Lane, what: str) -> None:
         """Once for each trouble: it will be met again every day."""
-        key = f"{run.place.out}: {what}"
+        key = f"{lane.run.place.out}: {what}"
         if key not in self._told:
             self._told.add(key)
-            run.log.warning(f"Retention: {what}")
+            lane.say("WARNING", f"Retention: {what}")

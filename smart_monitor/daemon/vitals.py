@@ -33,7 +33,7 @@ def vitals(run: Run, *, stopped: bool = False) -> dict[str, Any]:
         "remote": run.remote.vitals(time.monotonic()),
         "process": process(run), "pace": pace(run),
         "holds": run.keeper.holding.vitals(),
-        "watchdog": "off" if run.wake is None else run.wake.trouble or "on", "trouble": run.complaint, "stopped": stopped,
+        "watchdog": "off" if run.wake is None else run.wake.trouble or "on", "trouble": run.complaint.text, "stopped": stopped,
         "poll_interval": run.settings.poll_interval,
     } | (_judged(judge) | {"open_incidents": _open(run)} if judge is not None else {})  # fmt: skip
 

@@ -9,7 +9,7 @@ from smart_monitor.model import Checkpoint
 from smart_monitor.snapshots.folders import make_private
 from smart_monitor.snapshots.hold import FILES, folder_name
 from smart_monitor.snapshots.pin import is_single
-from smart_monitor.snapshots.process import Worker
+from smart_monitor.snapshots.process import AT_ONCE, Places, Worker
 
 SHARE = 0.2
 """Share of the time that copying one checkpoint again and again may take: a trainer that saves all the time
@@ -40,6 +40,9 @@ class Copied(NamedTuple):
 class Eager:
     """One copy at a time, the newest wanted first. Monotonic seconds."""
 
+    _places = Places(AT_ONCE)
+    """Of all runs of this daemon."""
+
     def __init__(self, holds: str) -> None:
         self._holds = holds
         self._wanted: dict[str, Checkpoint] = {}
@@ -64,7 +67,7 @@ class Eager:
         """Start what is due; how a copy ended, if one did."""
         if self._job is None:
             due = [p for p in self._wanted if self._not_before.get(p, 0.0) <= mono]
-            if due:
+            if due and self._places.take():
                 return self._start(self._wanted.pop(max(due, key=lambda p: self._wanted[p].completed)), mono, rate, reserve)
             return None
         self._job.worker.give_up(HUNG)
@@ -72,6 +75,7 @@ class Eager:
         if result is None:
             return None
         job, self._job = self._job, None
+        self._places.give_back()
         self._not_before = {p: t for p, t in self._not_before.items() if t > mono}
         self._not_before[job.found.path] = mono + (mono - job.began) * (1 / SHARE - 1)
         held = result["result"] == "held"
@@ -84,6 +88,7 @@ class Eager:
         if job is None:
             return ""
         job.worker.abandon()
+        self._places.give_back()
         return job.folder
 
     def _start(self, found: Checkpoint, mono: float, rate: float, reserve: dict[str, float] | None) -> Copied | None:
@@ -97,6 +102,7 @@ class Eager:
             make_private(path)
             self._job = _Job(found, folder, Worker(job), mono)
         except OSError as error:
+            self._places.give_back()
             return Copied(found, folder, error.strerror or str(error), False)
         return None
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import IO, Any
@@ -16,6 +17,28 @@ ROOT = str(Path(__file__).resolve().parents[2])
 # Not `-m`: this finds the package wherever the daemon found it, and skips site-packages, which takes
 # most of an interpreter's start and may hold anything. `smart_monitor` stays visible in the process list.
 _START = "import sys; sys.path.append(sys.argv[1]); from smart_monitor.snapshots.worker import main; sys.exit(main())"
+
+
+AT_ONCE = 4
+"""Copying processes of one daemon, however many runs it watches and whatever befalls all of them in one moment."""
+
+
+class Places:
+    """So many at once; for any thread."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._taken, self._lock = most, 0, threading.Lock()
+
+    def take(self) -> bool:
+        """A place, if one is free; who got it gives it back."""
+        with self._lock:
+            free = self._taken < self._most
+            self._taken += free
+            return free
+
+    def give_back(self) -> None:
+        with self._lock:
+            self._taken -= 1
 
 
 class Worker:

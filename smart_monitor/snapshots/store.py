@@ -16,7 +16,7 @@ from smart_monitor.snapshots.intents import NOTHING, Intent, IntentBox, Needs
 from smart_monitor.snapshots.job import Choice, job_of
 from smart_monitor.snapshots.listing import published_as, published_ids
 from smart_monitor.snapshots.names import directory_name, stamp
-from smart_monitor.snapshots.process import Worker
+from smart_monitor.snapshots.process import AT_ONCE, Places, Worker
 
 RETRIES = (2.0, 10.0, 60.0)
 """Seconds to wait after the first, second and third failure for want of space or by the worker's death."""
@@ -50,6 +50,9 @@ class StoreEvent:
 class Store:
     """Snapshots of one run. Not for use by several threads at once; times are unix seconds."""
 
+    _places = Places(AT_ONCE)
+    """Of all runs of this daemon."""
+
     def __init__(self, out: Path, settings: Settings) -> None:
         self.out, self.settings = out, settings
         self.snapshots = out / "snapshots"
@@ -63,6 +66,7 @@ class Store:
         self._asked: dict[str, float] = {}
         self._published: dict[str, str] | None = None
         self._worker: Worker | None = None
+        self._placed = False
         self._current: Intent | None = None
         self._largest = 0
         self._theirs: set[str] = set()
@@ -138,11 +142,14 @@ class Store:
                 why = (
                     f"the copying process has not moved for {self.settings.copy_hang:.0f} s; it is ended and the copy tried again"
                 )
+                self._leave()  # it may never end, and others wait
                 self._tell("failed", self._current, why=why, once="hung")
         if self._worker is None and not self._stopped:
-            for intent in list(self._open.values()):
-                if self._is_due(intent, now) and self._start(intent, now, choose):
-                    break
+            due = [intent for intent in self._open.values() if self._is_due(intent, now)]
+            if due and self._places.take():
+                self._placed = True
+                if not any(self._start(intent, now, choose) for intent in due):
+                    self._leave()
         told, self._queue = self._queue, []
         return told
 
@@ -175,7 +182,14 @@ class Store:
         if result is not None and result["result"] == "published":
             self._settle(result, time.time())
         self._worker = self._current = None
+        self._leave()
         self.sweep()
+
+    def _leave(self) -> None:
+        """Another run may copy."""
+        if self._placed:
+            self._placed = False
+            self._places.give_back()
 
     def _is_due(self, intent: Intent, now: float) -> bool:
         # A clock set back must not put an intent off by more than the longest retry.
@@ -229,6 +243,7 @@ class Store:
 
     def _settle(self, result: dict[str, Any], now: float) -> None:
         intent, self._worker, self._current = self._current, None, None
+        self._leave()
         assert intent is not None
         if result["result"] != "published" and (found := self._already(intent)) is not None:
             result = found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from smart_monitor.daemon.log import Log
 from smart_monitor.daemon.loop import Daemon
 from smart_monitor.daemon.outlook import HUNG, OFTEN, Outlook
 from smart_monitor.daemon.place import Place, find_out
-from smart_monitor.daemon.run import Run
+from smart_monitor.daemon.pool import Pool
 from smart_monitor.daemon.schedule import Schedule
 from smart_monitor.journal import Journal
 from smart_monitor.model import Record
@@ -30,13 +31,13 @@ def log() -> tuple[Log, list[str]]:
     return made, said
 
 
-def test_a_scheduler_that_died_is_noticed_and_time_passes_all_the_same(tmp_path: Path) -> None:
+def test_a_scheduler_that_died_is_noticed_and_is_started_anew(tmp_path: Path) -> None:
     daemon = Daemon([tmp_path], lambda _: Settings(poll_interval=0.1))
     schedule = Schedule(daemon._host_job, 0.1)
     schedule.close()
     daemon._ticked -= 100
     daemon._watch_schedule(schedule)
-    until(lambda: not daemon._queue.empty(), "a tick")
+    until(lambda: not daemon._queue.empty(), "figures of the host")
     schedule.close()
 
 
@@ -48,8 +49,8 @@ def test_a_run_whose_handling_fails_is_begun_again_and_harms_no_other(tmp_path: 
     thread = threading.Thread(target=daemon_loop, args=(daemon,))
     thread.start()
     try:
-        until(lambda: len(daemon._runs) == 2 and all(r.opened and r.met for r in daemon._runs), "both runs met")
-        first = daemon._runs[0]
+        until(lambda: len(daemon._lanes) == 2 and all(x.standing.met for x in daemon._lanes), "both runs met")
+        first = daemon._lanes[0].run
         original, failed = first.tick, threading.Event()
 
         def tick(figures: dict[str, float]) -> None:
@@ -71,17 +72,24 @@ def test_a_run_whose_handling_fails_is_begun_again_and_harms_no_other(tmp_path: 
 
 def daemon_loop(daemon: Daemon) -> None:
     """`Daemon.run` without its signals, which belong to main threads."""
-    for base, settings in daemon._settings.items():
-        daemon._runs.append(Run(Place(base), settings, Log(None)))
-    schedule = Schedule(daemon._host_job, 0.2)
-    while not daemon._stopping:
-        daemon._turn(schedule)
-    schedule.close()
-    daemon._close_all()
+    with ExitStack() as stack:
+        daemon._begin(stack)
+        schedule = Schedule(daemon._host_job, 0.2)
+        while not daemon._stopping:
+            daemon._turn(schedule)
+        schedule.close()
+        daemon._close_all()
 
 
 def text(base: Path) -> str:
     return "".join(path.read_text() for path in (base / "logs").glob("*.log"))
+
+
+def running() -> Pool:
+    """A pool with its thread."""
+    pool = Pool(lambda error: pytest.fail(str(error)))
+    pool.attend(0.0)
+    return pool
 
 
 class Hanging:
@@ -106,7 +114,8 @@ def test_a_read_that_hangs_makes_its_run_blind_and_one_that_returns_ends_it(log:
     outlook = Outlook(log[0], Path("/mnt/run"))
     outlook.begin(eye)
     outlook.see(Pass({}, Sight(True, "", "somewhere")))
-    eye.start()
+    pool = running()
+    eye.start(pool, "/mnt")
     now = time.monotonic()
     assert not outlook.check(now)
     assert outlook.check(now + HUNG + 1)
@@ -117,7 +126,7 @@ def test_a_read_that_hangs_makes_its_run_blind_and_one_that_returns_ends_it(log:
     assert outlook.check(time.monotonic())
     assert outlook.sight.ok
     eye.close()
-    eye.join(10)
+    pool.end()
     assert [
         "INFO Reads somewhere",
         "WARNING Can't see: a read of /mnt/run does not return (a hung mount?)",

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from smart_monitor.daemon.eye import SAMPLE, Eye
+from smart_monitor.daemon.pool import Pool
 from smart_monitor.daemon.schedule import Schedule
 from smart_monitor.daemon.wake import REPLACEMENTS, Wake
 from smart_monitor.sources import Cursor, Pass, Sight
@@ -28,8 +29,10 @@ class Watch:
         self.seen: list[Pass] = []
         self.eye = Eye(source, {}, lambda _, seen: self.seen.append(seen))
         self.wake = Wake(self.eye, source.paths)
+        self.pool = Pool(lambda error: pytest.fail(str(error)))
         if running:
-            self.eye.start()
+            self.pool.attend(0.0)
+            self.eye.start(self.pool, "/")
 
     def steps(self) -> list[int | None]:
         return [r.step for p in self.seen for r in p.records]
@@ -37,8 +40,7 @@ class Watch:
     def close(self) -> None:
         self.eye.close()
         self.wake.close()
-        if self.eye.is_alive():
-            self.eye.join(10)
+        self.pool.end()
 
 
 @pytest.fixture
@@ -202,14 +204,16 @@ def test_a_source_that_raises_blinds_its_run_until_it_is_well_again() -> None:
     seen: list[Pass] = []
     source = Broken()
     eye = Eye(source, {}, lambda _, s: seen.append(s))
-    eye.start()
+    pool = Pool(lambda error: pytest.fail(str(error)))
+    pool.attend(0.0)
+    eye.start(pool, "/")
     until(lambda: seen)
     assert "Reading failed: ZeroDivisionError: what nobody foresaw" == seen[0].sight.why
     source.healed = True
     until(lambda: len(seen) > 1)
     assert seen[-1].sight.ok
     eye.close()
-    eye.join(10)
+    pool.end()
 
 
 def test_a_scheduler_that_died_can_be_started_anew() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from smart_monitor.config import Settings
-from smart_monitor.snapshots.process import Worker
+from smart_monitor.snapshots.process import Places, Worker
 from smart_monitor.snapshots.remote import records
 from smart_monitor.snapshots.remote.address import lacking, shown_as
 
@@ -55,7 +55,7 @@ class Sender(Worker):
 class RemoteCopies:
     """Has every finished snapshot of one run copied to the remote. Never raises OSError; times are monotonic seconds."""
 
-    _processes = 0
+    _places = Places(AT_ONCE)
     """Of all runs of this daemon."""
 
     def __init__(self, out: Path, run: str, theirs: list[Path], settings: Settings, *, dry: bool = False) -> None:
@@ -105,7 +105,7 @@ class RemoteCopies:
             if result is not None:
                 self._release()
                 self._settle(result, now)
-        elif self._due and now >= self._next and not self._lacking and RemoteCopies._processes < AT_ONCE:
+        elif self._due and now >= self._next and not self._lacking and self._places.take():
             self._start(now)
         told, self._told = self._told, []
         return told
@@ -161,14 +161,14 @@ class RemoteCopies:
         try:
             self._process = Sender(job)
         except OSError as error:
+            self._places.give_back()
             self._settle({"result": "failed", "why": f"no process can be started: {error.strerror}"}, now)
         else:
-            RemoteCopies._processes += 1
             self._due, self._sending, self._before = False, "", 0
 
     def _release(self) -> None:
         self._process = None
-        RemoteCopies._processes -= 1
+        self._places.give_back()
 
     def _hear(self, process: Sender) -> None:
         heard, process.heard = process.heard, []

@@ -1,0 +1,83 @@
+#!/usr/bin/env python3
+"""One daemon beside many runs that write their status once a second: processor, memory, and whether anything is missed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from rig import Daemon, parser, verdict
+
+RUNS, CPU_BAR, RSS_BAR = 1000, 100.0, 250.0
+WARM_UP = 30
+STEP = b'"kind": "record"'
+
+
+def main() -> int:
+    options = parser(__doc__)
+    options.add_argument("--runs", type=int, default=RUNS, help="runs watched")
+    options.add_argument("--seconds", type=int, default=90, help="seconds measured, after half a minute of warming up")
+    options.add_argument("--write", metavar="DIR", help="be the trainers of the runs in DIR, for --seconds (used by itself)")
+    given = options.parse_args()
+    if given.write:
+        return write(sorted(Path(given.write).iterdir()), given.seconds)
+    runs, seconds, warm = (100, 20, 10) if given.quick else (given.runs, given.seconds, WARM_UP)
+    with tempfile.TemporaryDirectory(prefix="bench-fleet-") as directory:
+        return measure(Path(directory), given.python, runs, seconds, warm)
+
+
+def write(bases: list[Path], seconds: int) -> int:
+    """Replace every status once a second, spread evenly over it; one step each, the loss a little noise around 1."""
+    paths = [base / "status" / "training_status.json" for base in bases]
+    began = time.monotonic()
+    for step in range(1, seconds + 1):
+        for number, path in enumerate(paths):
+            time.sleep(max(0.0, began + step + number / len(paths) - time.monotonic()))
+            temporary = f"{path}.tmp"
+            loss = 1.0 + ((step * 7919 + number * 104729) % 1000 - 500) / 25000
+            with open(temporary, "w") as file:
+                file.write(
+                    f'{{"status": "training", "current_step": {step}, "total_steps": 1000000, "loss": {loss}, '
+                    f'"accuracy_percent": 70.5, "learning_rate": 0.0002, "grad_norm": {1 + loss / 10}}}'
+                )
+            os.replace(temporary, path)
+    return 0
+
+
+def measure(base: Path, python: str, runs: int, seconds: int, warm: int) -> int:
+    """Run, print, and judge."""
+    places = [base / "runs" / f"run-{number:04}" for number in range(runs)]
+    for place in places:
+        (place / "status").mkdir(parents=True)
+    command = [sys.executable, __file__, "--write", str(base / "runs"), "--seconds", str(warm + seconds)]
+    with Daemon(base, python, arguments=[word for place in places for word in ("--base-dir", str(place))]) as daemon:
+        writer = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        try:
+            time.sleep(warm)
+            cpu, began, peak = daemon.cpu_seconds(), time.monotonic(), 0.0
+            while time.monotonic() < began + seconds:
+                time.sleep(2)
+                peak = max(peak, daemon.memory()[0])
+            share = 100 * (daemon.cpu_seconds() - cpu) / (time.monotonic() - began)
+            threads, files = daemon.threads(), daemon.files()
+        finally:
+            writer.wait()
+        time.sleep(2)
+        missed = sum(warm + seconds - seen(place) for place in places)
+    print(f"{runs} runs of one status a second, {seconds} s, {python}; {threads} threads, {files} open files:")
+    fine = verdict("processor", share, CPU_BAR * runs / RUNS, "%")
+    fine &= verdict("resident memory at its peak", peak, RSS_BAR, "MB")
+    return 0 if verdict(f"records missed, of {runs * (warm + seconds)}", missed, 0, "") and fine else 1
+
+
+def seen(place: Path) -> int:
+    """How many records stand in a run's journal."""
+    return sum(file.read_bytes().count(STEP) for file in (place / ".smart_monitor" / "journal").glob("*.jsonl"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

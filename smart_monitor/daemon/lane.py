@@ -1,0 +1,240 @@
+"""The lane of one run: all that happens to it, one thing after another, on whichever thread of the pool takes it up.
+
+What its eye saw, time that passes, the user's signals wait here until a thread comes. If that thread hangs, in a write
+on a dead mount, it hangs with this run, and the other lanes go on.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from smart_monitor.checkpoints.mounts import mount_point
+from smart_monitor.config import ConfigError, Settings
+from smart_monitor.daemon.eye import Eye
+from smart_monitor.daemon.holding import BEAT
+from smart_monitor.daemon.lock import Held
+from smart_monitor.daemon.log import Log
+from smart_monitor.daemon.place import Place
+from smart_monitor.daemon.pool import NEVER, Pool
+from smart_monitor.daemon.run import Run
+from smart_monitor.sources import Pass
+
+LOOK_AROUND = 1.0
+"""Seconds between two looks for a run's directory, or for what must soon be written."""
+AT_REST = 5.0
+"""Seconds that a lane rests at most; whatever is read wakes it."""
+WHILE_COPYING = 0.05
+IN_LINE = 0.25
+"""Seconds between two tries to begin a copy while others copy, or while a disk or a checkpoint is waited for."""
+PATIENCE = 60.0
+"""Seconds at most before a run that failed in a way nobody foresaw is taken up again."""
+CROWD = 4
+"""Passes that may wait to be judged; until there are fewer, no more is read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How runs are watched: what the command line says of all of them."""
+
+    once: bool = False
+    dry: bool = False
+    watchdog: bool = True
+    figures: Callable[[str], Mapping[str, float]] = lambda _: {}
+    """The host's figures for a directory we write to, as last read."""
+    changed: Callable[[], None] = lambda: None
+    """Told when what is said of a lane (`Standing`) changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a run stood when a thread last left its lane; read from any thread."""
+
+    tried: bool = False
+    """Has it been tried to open it?"""
+    held: bool = False
+    """Does another monitor hold it?"""
+    opened: bool = False
+    met: bool = False
+    ended: bool = False
+    busy: bool = False
+    sending: bool = False
+    sees: bool = False
+
+
+class Lane:
+    """One run, its queue, and the pool that works on both."""
+
+    def __init__(
+        self, base: Path, place: Place, settings: Settings, load: Callable[[], Settings], pool: Pool, manner: Manner
+    ) -> None:
+        self.base = base
+        self.standing = Standing()
+        self.log = Log()
+        """For what is said before the run has a log."""
+        self.run = Run(place, settings, Log(), judge_all=manner.once, dry=manner.dry, watchdog=manner.watchdog)
+        self.closed = threading.Event()
+        self._load, self._pool, self._manner = load, pool, manner
+        self._queue: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        self._said = ""
+        self._later, self._wait = 0.0, 0.5
+        self._ticks = NEVER
+        self._end: float | None = None
+        self.task = pool.add(self.work, mount_point((place.given or base).absolute()), NEVER)
+
+    # -- from any thread --------------------------------------------------------------------------
+
+    def start(self) -> None:
+        self._pool.wake(self.task)
+
+    def post(self, act: Callable[..., None], *arguments: Any) -> None:
+        """Do this when it is its turn."""
+        self._queue.append((act, arguments))
+        self._pool.wake(self.task)
+
+    def say(self, level: str, text: str) -> None:
+        """A line for the run's log."""
+        self.post(self.run.log.say, level, text)
+
+    def configure(self) -> None:
+        """Read the settings again."""
+        self.post(self._configure)
+
+    def close(self, end: float) -> None:
+        """Save and let go; a copy under way may end until then. `closed` is set when that is done."""
+        self._end = end
+        self._pool.wake(self.task)
+
+    # -- on the thread that has taken it up -------------------------------------------------------
+
+    def work(self) -> float:
+        """All there is to do now; the monotonic time at which to look again."""
+        run, now = self.run, time.monotonic()
+        if self._end is not None:
+            return self._close(self._end)
+        if not run.opened and now >= self._later:
+            self._open()
+        self._do()
+        if run.opened and now >= self._ticks:
+            self._tick(now)
+        if run.opened:
+            self._guard(run.attend, time.monotonic())
+        return self._rest()
+
+    def _do(self) -> None:
+        """What was posted until now."""
+        for _ in range(len(self._queue)):
+            act, arguments = self._queue.popleft()
+            self._guard(act, *arguments)
+
+    def _rest(self) -> float:
+        """Note how it stands; when to look again."""
+        run, now = self.run, time.monotonic()
+        busy, sending = run.busy, run.sending
+        held = self._said == "held" and not run.opened
+        standing = Standing(True, held, run.opened, run.met, run.ended, busy, sending, run.outlook.sight.ok)
+        if standing != self.standing:
+            self.standing = standing
+            self._manner.changed()
+        if not run.opened:
+            return max(now + LOOK_AROUND, min(self._later, now + PATIENCE))
+        pause = AT_REST
+        if busy:
+            pause = WHILE_COPYING if run.keeper.store.progress else IN_LINE
+        elif run.keeper.holding.restless:
+            pause = BEAT
+        elif run.log.waiting or sending:
+            pause = LOOK_AROUND
+        return min(now + pause, self._ticks)
+
+    def _tick(self, now: float) -> None:
+        run = self.run
+        self._ticks = now + run.settings.poll_interval
+        if self._is_there():
+            self._guard(run.tick, dict(self._manner.figures(str(run.place.out))))
+
+    def _deliver(self, eye: Eye, seen: Pass | None) -> None:
+        self.post(self._take, eye, seen)
+
+    def _take(self, eye: Eye, seen: Pass | None) -> None:
+        run = self.run
+        if not run.opened or run.eye is not eye or not self._is_there():
+            return
+        if seen is None:
+            run.keeper.holding.stir()
+        else:
+            run.take(seen)
+
+    def _is_crowded(self) -> bool:
+        return len(self._queue) > CROWD
+
+    def _is_there(self) -> bool:
+        if self.run.present():
+            return True
+        self.run.detach("the directory we wrote to is gone")
+        return False
+
+    def _configure(self) -> None:
+        run = self.run
+        try:
+            settings = self._load()
+        except ConfigError as error:
+            run.log.warning(f"The configuration can't be used and the old one stays: {error}")
+            return
+        run.configure(settings)
+        run.log.info("Configuration read again")
+
+    def _guard(self, act: Callable[..., None], *arguments: Any) -> None:
+        """A misfortune foreseen by nobody is not the end of it: the run is begun again from its journal."""
+        run = self.run
+        try:
+            act(*arguments)
+        except Exception as error:
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            where = f"{os.path.basename(last.filename)}:{last.lineno}"
+            run.log.error(f"Internal error: {type(error).__name__}: {error} ({where}); please report this")
+            self._wait = min(PATIENCE, 2 * self._wait)
+            self._later = time.monotonic() + self._wait
+            if run.opened:
+                run.detach("watching failed and is begun again from the journal")
+
+    def _open(self) -> None:
+        """Open the run if it can be; else say why, once."""
+        base, run, why = self.base, self.run, ""
+        try:
+            run.open(self._deliver, self._pool, self._is_crowded)
+            self._said, self._ticks = "", time.monotonic() + run.settings.poll_interval
+        except Held as error:
+            why = str(error)
+            self._say(why, error=True, about="held")
+        except OSError as error:
+            where = error.filename if isinstance(error.filename, str) else str(run.place.out)
+            why = f"{error.strerror or error}: {where}"
+            self._say(f"Waiting for {base} ({why})", error=not isinstance(error, FileNotFoundError))
+        except Exception as error:
+            why = f"{type(error).__name__}: {error}"
+            self._later = time.monotonic() + PATIENCE
+            self._say(f"Internal error while opening {base}: {why}; please report this", error=True)
+        if why:
+            run.outlook.lose(why)
+
+    def _say(self, sentence: str, *, error: bool, about: str = "") -> None:
+        """Once until something else is to be said; `about`: whatever the words (a holder on its way out has no name)."""
+        if self._said != (about or sentence):
+            self._said = about or sentence
+            (self.log.error if error else self.log.info)(sentence)
+
+    def _close(self, end: float) -> float:
+        self._do()
+        if self.run.opened:
+            self._guard(self.run.close, max(0.0, end - time.monotonic()))
+        self._pool.remove(self.task)
+        self.closed.set()
+        return NEVER

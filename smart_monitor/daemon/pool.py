@@ -1,0 +1,150 @@
+"""A few threads that do the work of many runs, and the replacing of those that hang.
+
+A task is done by one thread at a time and says when it is due again. A thread that does not come back from a task
+(a hung mount) is left with it, and another takes its place: only what lies on that mount waits.
+"""
+
+from __future__ import annotations
+
+import heapq
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from itertools import count
+
+NEVER = float("inf")
+STUCK = 1.0
+"""Seconds after which a thread is replaced that has not come back from a task."""
+MOST = 64
+"""Threads at most, those that hang included."""
+MOST_OF_ONE = 8
+"""Threads that may hang in one place: what else lies there waits until one of them returns."""
+AGAIN = 5.0
+"""Seconds after which a task that raised, or that lies where too many hang, is tried again."""
+
+
+class Task:
+    """Something to be done again and again, never by two threads at once. All but `since` is the pool's business."""
+
+    __slots__ = ("again", "due", "gone", "place", "since", "work")
+
+    def __init__(self, work: Callable[[], float], place: str) -> None:
+        self.work, self.place = work, place
+        self.due = NEVER
+        self.since = 0.0
+        """Monotonic seconds at which somebody began to do it; 0 while nobody does."""
+        self.again = self.gone = False
+
+
+class _Worker:
+    __slots__ = ("stuck", "task")
+
+    def __init__(self) -> None:
+        self.task: Task | None = None
+        self.stuck = False
+
+
+class Pool:
+    """Tasks and the threads that do them. Times are monotonic seconds.
+
+    `threads`: how many are at work beside those that hang; `grain`: seconds for which tasks are gathered, so that
+    thousands of them don't wake a thread each. `complain` is told what a task raised, which none should.
+    """
+
+    def __init__(self, complain: Callable[[Exception], None], threads: int = 1, grain: float = 0.0) -> None:
+        self.threads, self.grain = threads, grain
+        self.last = time.monotonic()
+        """When a task was last done."""
+        self._complain = complain
+        self._turn = threading.Condition(threading.Lock())
+        self._heap: list[tuple[float, int, Task]] = []
+        self._number = count()
+        self._workers: list[_Worker] = []
+        self._stuck: Counter[str] = Counter()
+        self._ended = False
+
+    # -- from any thread --------------------------------------------------------------------------
+
+    def add(self, work: Callable[[], float], place: str, due: float = 0.0) -> Task:
+        """Do `work` from `due` on; it returns when it is due again (NEVER: when it is woken). `place`: what may hang with it."""
+        task = Task(work, place)
+        with self._turn:
+            self._put(task, due)
+            self._turn.notify()
+        return task
+
+    def wake(self, task: Task) -> None:
+        """Do it now; if it is being done, once more afterwards."""
+        with self._turn:
+            if task.since:
+                task.again = True
+            elif not task.gone and task.due > 0.0:
+                self._put(task, 0.0)
+                self._turn.notify()
+
+    def remove(self, task: Task) -> None:
+        """Do it no more."""
+        task.gone = True
+
+    def attend(self, now: float) -> None:
+        """Called every second or so, by whoever does not hang: replace who does."""
+        with self._turn:
+            for worker in self._workers:
+                if worker.task is not None and not worker.stuck and now - worker.task.since > STUCK:
+                    worker.stuck = True
+                    self._stuck[worker.task.place] += 1
+            missing = self.threads - sum(not w.stuck for w in self._workers)
+            for _ in range(min(missing, MOST - len(self._workers))):
+                worker = _Worker()
+                self._workers.append(worker)
+                threading.Thread(target=self._serve, args=(worker,), name="worker", daemon=True).start()
+
+    def end(self) -> None:
+        """Nothing more is begun."""
+        with self._turn:
+            self._ended = True
+            self._turn.notify_all()
+
+    # -- the threads ------------------------------------------------------------------------------
+
+    def _serve(self, worker: _Worker) -> None:
+        while (task := self._next(worker)) is not None:
+            try:
+                due = task.work()
+            except Exception as error:
+                self._complain(error)
+                due = time.monotonic() + AGAIN
+            self.last = time.monotonic()
+            with self._turn:
+                task.since, worker.task = 0.0, None
+                if worker.stuck:
+                    worker.stuck = False
+                    self._stuck[task.place] -= 1
+                due, task.again = 0.0 if task.again else due, False
+                if not task.gone:
+                    self._put(task, due)
+
+    def _next(self, worker: _Worker) -> Task | None:
+        """Wait for the next task; None if this thread is one too many."""
+        with self._turn:
+            while not self._ended and sum(not w.stuck for w in self._workers) <= self.threads:
+                now = time.monotonic()
+                if not self._heap or self._heap[0][0] > now:
+                    self._turn.wait(max(self._heap[0][0] - now, self.grain) if self._heap else None)
+                    continue
+                due, _, task = heapq.heappop(self._heap)
+                if task.gone or task.since or task.due != due:
+                    continue
+                if self._stuck[task.place] >= MOST_OF_ONE:
+                    self._put(task, now + AGAIN)
+                    continue
+                task.due, task.since, worker.task = NEVER, now, task
+                return task
+            self._workers.remove(worker)
+            return None
+
+    def _put(self, task: Task, due: float) -> None:
+        task.due = due
+        if due < NEVER:
+            heapq.heappush(self._heap, (due, next(self._number), task))
