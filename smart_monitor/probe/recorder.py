@@ -319,7 +319,10 @@ class Probe:
         self.on = False
         self._pending.clear()
         _log.warning("The probe has switched itself off (%s). Training goes on.", self.trouble)
-        self.writer.write({"probe_off": self.trouble, "rank": self.rank, "pid": os.getpid()})
+        try:
+            self.writer.write({"probe_off": self.trouble, "rank": self.rank, "pid": os.getpid()})
+        except Exception:  # it may be the writer that broke: the log has said it
+            _log.debug("The probe's file does not say so.", exc_info=True)
 
 
 class _BeforeForward:
