@@ -26,7 +26,9 @@ SHOCK = st.one_of(
     st.tuples(st.just("null"), st.sampled_from(METRICS)),
     st.tuples(st.just("without"), st.sampled_from(METRICS)),
     st.tuples(st.just("step"), st.sampled_from([None, 0, 1, 7, 10**9])),
-    st.tuples(st.just("tick"), st.floats(0, 5000), st.floats(0, 100)),
+    st.tuples(
+        st.just("tick"), st.floats(0, 5000), st.floats(0, 100), st.sampled_from(["", "alive", "dead", "finished", "unknown"])
+    ),
     st.tuples(st.just("state"), st.sampled_from(["idle", "training", "crashed", "completed"])),
     st.tuples(st.just("outcome"), st.sampled_from(["failed", "lost", "published"])),
     st.tuples(st.just("pid"), st.sampled_from(["1", "2"])),
@@ -48,7 +50,11 @@ def stream(shocks: Sequence[tuple[object, ...]], seed: int) -> list[Record]:
         kind, level = shock[0], 1.0
         if kind == "tick":
             seen += float(shock[1])  # type: ignore[arg-type]
-            lines.append(Record("r", "host", max(0, rows - 1), seen=seen, values={"blind": float(shock[2])}, kind=TICK))  # type: ignore[arg-type]
+            figures = {"blind": float(shock[2]), "host_memory_percent": float(shock[2]), "gpu0_memory_percent": float(shock[2])}  # type: ignore[arg-type]
+            ids = {"pid": pid, "started": pid, "doing": "running"} if shock[3] else {}
+            lines.append(
+                Record("r", "host", max(0, rows - 1), seen=seen, values=figures, kind=TICK, state=str(shock[3]), ids=ids)
+            )
             continue
         if kind in ("state", "outcome"):
             ids = {"decision": "r:s:0:1:5:snapshot"}

@@ -190,3 +190,23 @@ def test_rank_keys_inside_the_rows_of_one_file_are_told_apart(tmp_path: Path) ->
 
 def test_ranks_are_named_in_few_words() -> None:
     assert ["rank 3", "ranks 0, 1", "ranks 0–3, 7"] == [words([3]), words([1, 0]), words([7, 0, 1, 2, 3])]
+
+
+def test_when_all_ranks_hang_the_one_that_did_not_come_along_is_named() -> None:
+    judging = engine()
+    train(judging, range(4), range(50))
+    train(judging, [0, 1, 3], range(50, 51), start=200)
+    said = judging.feed(Record("r", "host", 0, seen=1e9 + 400, kind=TICK, values={}))
+    [stall] = [f for f in said if isinstance(f, Finding)]
+    assert "stall" == stall.kind
+    assert "rank 2 did not reach step 50" in stall.message
+
+
+def test_a_run_whose_rank_0_writes_nothing_is_judged_and_can_stall() -> None:
+    judging = engine()
+    train(judging, [3, 5], range(50))
+    said = judging.feed(Record("r", "host", 0, seen=1e9 + 400, kind=TICK, values={}))
+    assert ["stall"] == [f.kind for f in said if isinstance(f, Finding)]
+    first = judging.judge()
+    assert first is not None
+    assert 3 == first.rank

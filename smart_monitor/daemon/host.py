@@ -13,6 +13,7 @@ import psutil
 
 from smart_monitor.daemon import gpu
 
+CGROUPS = "/sys/fs/cgroup"
 UNLIMITED = 1 << 60
 """Bytes from which a memory limit is none (version 1 of cgroups writes the largest number there is)."""
 
@@ -68,9 +69,9 @@ def _directory(lines: Iterable[str]) -> str:
         number, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         if number == "0":
-            places = (f"/sys/fs/cgroup{path}", f"/sys/fs/cgroup/unified{path}")
+            places = (f"{CGROUPS}{path}", f"{CGROUPS}/unified{path}")
         elif "memory" in controllers.split(","):
-            places = (f"/sys/fs/cgroup/memory{path}", "/sys/fs/cgroup/memory")
+            places = (f"{CGROUPS}/memory{path}", f"{CGROUPS}/memory")
         else:
             continue
         for place in places:
@@ -84,12 +85,12 @@ def _has(place: str, name: str) -> bool:
     return os.path.exists(os.path.join(place, name))
 
 
-def group_percent(place: str) -> float | None:
+def group_percent(place: str, root: str = CGROUPS) -> float | None:
     """What a cgroup uses of its memory limit, in per cent, without file pages that are free to go; None without a limit.
 
     A limit of a group further up holds as well and is looked for there.
     """
-    while place.startswith("/sys/fs/cgroup/"):
+    while place.startswith(f"{root}/"):
         for limit, usage in (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")):
             most, used = _number(place, limit), _number(place, usage)
             if most and used is not None and most < UNLIMITED:

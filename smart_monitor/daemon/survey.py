@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from smart_monitor.daemon.holders import Holders
 from smart_monitor.daemon.host import figures
+from smart_monitor.sources.status_json import FILE_NAME
 
 if TYPE_CHECKING:
     from smart_monitor.daemon.run import Run
@@ -23,7 +24,8 @@ def survey(runs: Sequence[Run], holders: Holders) -> Mapping[str, dict[str, floa
         if run.trainer.seeks and not run.outlook.hung:
             paths = [os.path.realpath(path) for path in followed(run)]
             run.trainer.survey(paths, holders.of(paths))
-            asked += paths if run.trainer.unnamed else []
+            # A status file is opened, written and closed: nobody holds it.
+            asked += [p for p in paths if run.trainer.unnamed and os.path.basename(p) != FILE_NAME]
     holders.attend(asked)
     return figures({str(r.place.out): r.trainer.pid for r in runs})
 
