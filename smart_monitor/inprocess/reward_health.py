@@ -12,12 +12,15 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
+
 from smart_monitor.config import Settings
 from smart_monitor.inprocess.alerts import alert_of
 from smart_monitor.inprocess.numbers import finite, flat
 from smart_monitor.inprocess.options import positive
 from smart_monitor.inprocess.panel import Panel
-from smart_monitor.stats.calibration import BINS, calibration, null_calibration, quantile
+from smart_monitor.probe.rewards import null_calibration
+from smart_monitor.stats.calibration import BINS, calibration, fitted_scale, quantile
 from smart_monitor.stats.distances import Distances, distances, null_distances
 
 LEVEL = 0.99
@@ -162,11 +165,11 @@ def _draws(level: float) -> int:
 
 def _calibration(margins: Sequence[float], bins: int, level: float, draws: int, seed: int) -> dict[str, Any]:
     found = calibration(margins, bins)
-    errors, briers = null_calibration(margins, draws, random.Random(seed).random, bins)
-    null = {"ece": quantile(errors, level), "brier": quantile(briers, level)}
+    chance = null_calibration(torch.tensor(margins), draws, torch.Generator().manual_seed(seed), bins)
+    null = {name: quantile(sorted(c.tolist()), level) for name, c in zip(("ece", "brier"), chance, strict=True)}
     return {
         "n": found.pairs, "accuracy": found.accuracy, "ece": found.error, "brier": found.brier, "log_loss": found.log_loss,
-        "scale": found.scale, "null": null,
+        "scale": fitted_scale(margins), "null": null,
         "exceeds": [name for name, value in (("ece", found.error), ("brier", found.brier)) if value > null[name]],
         "bins": [tuple(b) for b in found.bins], "level": level, "draws": draws,
     }  # fmt: skip

@@ -10,7 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-BINS = 10
+from smart_monitor.stats.calibration import BINS, calibration
+
 DRAWS = 200
 LEVEL = 0.99
 POOL = 1000
@@ -49,17 +50,22 @@ class RewardPairs:
         self._pool = torch.cat([self._pool, margins[margins.isfinite()]])[-POOL:]
         if len(self._pool) < LEAST:
             return {}
-        sure = torch.sigmoid(self._pool.double().abs())
-        right = torch.where(self._pool == 0, 0.5, (self._pool > 0).double())
-        places = ((sure - 0.5) * 2 * BINS).long().clamp(0, BINS - 1)
-        # A random outcome for each draw and pair: rows of one matrix, summed by bin.
-        won = (torch.rand(DRAWS, len(sure), generator=self._random, dtype=torch.float64) < sure).double()
-        chance = torch.zeros(DRAWS, BINS, dtype=torch.float64).index_add_(1, places, won - sure).abs().sum(1) / len(sure)
-        error = torch.zeros(BINS, dtype=torch.float64).index_add_(0, places, right - sure).abs().sum() / len(sure)
+        found = calibration(self._pool.tolist(), BINS)
+        chance, _ = null_calibration(self._pool, DRAWS, self._random)
         return {
-            "calibration_error": float(error),
+            "calibration_error": found.error,
             "calibration_error_null": float(chance.quantile(LEVEL, interpolation="higher")),
-            "calibration_pairs": len(sure),
-            "brier_score": float(((1 - sure).square() * right + sure.square() * (1 - right)).mean()),
-            "pair_accuracy": float(right.mean()),
+            "calibration_pairs": found.pairs,
+            "brier_score": found.brier,
+            "pair_accuracy": found.accuracy,
         }
+
+
+def null_calibration(margins: Tensor, draws: int, generator: torch.Generator, bins: int = BINS) -> tuple[Tensor, Tensor]:
+    """(calibration errors, Brier scores) of `draws` outcomes of a perfectly calibrated model that is as sure as this one."""
+    sure = torch.sigmoid(margins.double().abs())
+    places = ((sure - 0.5) * 2 * bins).long().clamp(0, bins - 1)
+    # A random outcome for each draw and pair: rows of one matrix, summed by bin.
+    won = (torch.rand(draws, len(sure), generator=generator, dtype=torch.float64) < sure).double()
+    apart = torch.zeros(draws, bins, dtype=torch.float64).index_add_(1, places, won - sure)
+    return apart.abs().sum(1) / len(sure), (won - sure).square().mean(1)

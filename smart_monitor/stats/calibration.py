@@ -6,13 +6,13 @@ all labels are 1; so the model's confidence max(p, 1 - p) is held against how of
 right by half).
 
 What a number is worth depends on how many pairs it comes from: the calibration error of a perfect model is 0.06 on
-average at 128 pairs. So `null_calibration` draws what a perfectly calibrated model with these confidences would show.
+average at 128 pairs. Those who report one hold it against what chance gives (`probe/rewards.py` draws that).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 BINS = 10
@@ -44,8 +44,6 @@ class Calibration(NamedTuple):
     """Mean (1 - p)^2 (Brier 1950); 0.25 is what a coin gives."""
     log_loss: float
     """Mean -log p, in nats; 0.693 is what a coin gives."""
-    scale: float
-    """The factor on all margins that fits the pairs best by likelihood; below 1 the model is too sure of itself."""
     bins: tuple[Bin, ...]
 
 
@@ -75,40 +73,14 @@ def calibration(margins: Sequence[float], bins: int = BINS) -> Calibration:
     error = math.fsum(b.pairs * abs(b.accuracy - b.confidence) for b in found if b.pairs) / n
     return Calibration(
         n, math.fsum(right) / n, error, _brier(sure, right),
-        math.fsum(softplus(-m) for m in margins) / n, fitted_scale(margins), tuple(found),
+        math.fsum(softplus(-m) for m in margins) / n, tuple(found),
     )  # fmt: skip
 
 
-def null_calibration(
-    margins: Sequence[float], draws: int, uniform: Callable[[], float], bins: int = BINS
-) -> tuple[list[float], list[float]]:
-    """(calibration errors, Brier scores), each sorted, of `draws` outcomes of a perfectly calibrated model.
-
-    Each pair is won with the model's own confidence; `uniform` gives numbers in [0, 1).
-    """
-    sure = [confidence(m) for m in margins]
-    places = [_place(c, bins) for c in sure]
-    n = len(sure)
-    base = math.fsum((1 - c) ** 2 for c in sure)
-    expected = [0.0] * bins
-    for place, c in zip(places, sure, strict=True):
-        expected[place] += c
-    errors, briers = [], []
-    pairs = list(zip(places, sure, strict=True))
-    for _ in range(draws):
-        won, brier = [0] * bins, base
-        for place, c in pairs:
-            if uniform() < c:
-                won[place] += 1
-            else:
-                brier += 2 * c - 1  # c^2 in place of (1 - c)^2
-        errors.append(sum(abs(w - e) for w, e in zip(won, expected, strict=True)) / n)
-        briers.append(brier / n)
-    return sorted(errors), sorted(briers)
-
-
 def fitted_scale(margins: Sequence[float]) -> float:
-    """The b >= 0 that maximises sum log sigmoid(b margin), by bisection: the slope falls all the way.
+    """The factor on all margins that fits the pairs best; below 1 the model is too sure of itself.
+
+    It is the b >= 0 that maximises sum log sigmoid(b margin), by bisection: the slope falls all the way.
 
     At most 1000 (margins that are never wrong), 0.0 where no positive factor helps.
     """

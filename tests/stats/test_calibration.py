@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smart_monitor.stats.calibration import calibration, confidence, fitted_scale, null_calibration, quantile
+from smart_monitor.stats.calibration import calibration, confidence, fitted_scale, quantile
 
 MARGINS = st.lists(st.floats(-30, 30), min_size=1, max_size=60)
 
@@ -45,26 +45,6 @@ def test_the_fitted_scale_finds_the_temperature():
     assert fitted_scale([1.0, 2.0]) == 1e3
     assert fitted_scale([-1.0, 0.5]) == 0.0
     assert fitted_scale([0.0]) == 0.0
-
-
-def test_a_perfect_model_stays_below_its_null_quantile_and_one_too_sure_does_not():
-    above = 0
-    for seed in range(40):
-        margins = drawn(128, seed)
-        errors, _ = null_calibration(margins, 199, random.Random(seed).random)
-        above += calibration(margins).error > quantile(errors, 0.99)
-    margins = [5 * m for m in drawn(128, 99)]
-    errors, briers = null_calibration(margins, 199, random.Random(0).random)
-
-    assert above <= 4
-    assert calibration(margins).error > quantile(errors, 0.99)
-    assert calibration(margins).brier > quantile(briers, 0.99)
-
-
-def test_the_null_is_what_the_research_measured():
-    errors, _ = null_calibration(drawn(128, 5), 400, random.Random(1).random)
-
-    assert 0.04 < sum(errors) / len(errors) < 0.09
 
 
 @settings(max_examples=30)
