@@ -50,6 +50,13 @@ def options(value: Any, where: str) -> dict[str, Any]:
     return dict(value)
 
 
+def source(value: Any, where: str) -> str:
+    """The name of a format or of a file; whether there is such a one depends on the run."""
+    if not isinstance(value, str) or not (value == "" or value.isprintable()) or len(value) > 4096:
+        raise ConfigError(f"{where}: source must be the name of a format or of a file")
+    return value
+
+
 def boolean(key: str, value: Any, where: str) -> bool:
     """A truth value, also from a word for one."""
     if isinstance(value, bool):

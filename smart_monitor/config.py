@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, get_type_hints
 
 from smart_monitor.checking import ConfigError as ConfigError
-from smart_monitor.checking import address, boolean, number, options
+from smart_monitor.checking import address, boolean, number, options, source
 
 PRESETS: dict[str, dict[str, float]] = {
     "sensitive": {"loss_spike_threshold": 0.1, "accuracy_drop_threshold": 5.0, "min_steps_between_saves": 250},
@@ -84,9 +84,7 @@ class Settings:
         True, "a move counts only if it also stands out from the run's own noise; false gives the literal rules", group="judging"
     )
     spike_strategies: tuple[str, ...] = _setting(
-        ("ratio",),
-        "ways to tell a spike of loss or gradient norm: ratio, mad, step; the noise guard decides",
-        group="judging",
+        ("ratio",), "ways to tell a spike of loss or gradient norm: ratio, mad, step; the noise guard decides", group="judging"
     )
     mad_factor: float = _setting(
         2.0, "mad: a spike is this many x 1.4826 median absolute deviations above the median", low=0.0, group="judging"
@@ -145,6 +143,9 @@ class Settings:
         True, "let file-system events wake the monitor sooner; the 0.5 s stat works without", group="watching"
     )
     max_status_mb: float = _setting(16.0, "a status file larger than this (MiB) is not read", low=0.01, group="watching")
+    source: str = _setting(
+        "", "the format (jsonl, csv, tensorboard …) or the file to read, and nothing else; empty: what is found", group="watching"
+    )
     log_patterns: tuple[str, ...] = _setting(
         (), "regular expressions for lines of text logs; their named groups are metrics: 'it (?P<step>\\d+) L=(?P<loss>\\S+)'",
         group="watching",
@@ -314,6 +315,8 @@ def _checked(key: str, value: Any, where: str) -> Any:
         return address(value, where)
     if key == "remote_options":
         return options(value, where)
+    if key == "source":
+        return source(value, where)
     if want is str:
         if not isinstance(value, str) or value not in _ROWS[key]:
             raise ConfigError(f"{where}: {key} must be one of {', '.join(_ROWS[key])}, not {value!r}")

@@ -10,17 +10,18 @@ directory of its evaluation, its other ranks. What is found and not chosen is na
 
 from __future__ import annotations
 
+import difflib
 import fnmatch
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from smart_monitor.names import clean
 from smart_monitor.sources import Format, Options, Source, formats
-from smart_monitor.sources.files import CannotSee
+from smart_monitor.sources.files import CannotSee, identity_of
 
 MAX_DEPTH = 6
 MAX_ENTRIES = 50_000
@@ -33,6 +34,12 @@ OF_OLD = 86_400.0
 """Seconds behind the newest after which a place is of another run."""
 ONE_AGE = 2.0
 """Seconds within which times of copied files mean nothing."""
+SETTLED = 1.0
+"""Seconds after which a directory's time tells of every later change."""
+MAX_MARKS = 2000
+
+Verdicts = dict[tuple[str, str], tuple[list[int], str]]
+"""(format, place) -> its identity when it was looked into, and why it is of no use."""
 
 _OURS = re.compile(r"snapshots|anomalies|\.smart_monitor|\.partial-.*|.*\.monitor")
 _OUR_FILES = re.compile(r"smart_monitor_\d{8}\.log|anomalies_rank_\d+\.jsonl")
@@ -71,6 +78,18 @@ class Found:
     others: list[Seen] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     """What was not looked at, in sentences."""
+    marks: dict[str, list[int]] = field(default_factory=dict)
+    """Path -> identity of what would change if there were something else to choose; empty where it can't tell."""
+
+    def moved_on(self) -> bool:
+        """May there be something else to choose by now? A stat of each directory, and of each file that was left out."""
+        for path, before in self.marks.items():
+            try:
+                if identity_of(os.stat(path)) != before:
+                    return True
+            except OSError:
+                return True
+        return False
 
     def sentences(self) -> list[str]:
         """What was found, what is read and why, for people."""
@@ -92,14 +111,19 @@ class Found:
         return clean(self.base if str(inner) == "." else inner, 200)
 
 
-def find(base: Path, *, only: str = "", live: bool = True, clock: Callable[[], float] = time.monotonic) -> Found:
+def find(
+    base: Path, *, only: str = "", live: bool = True, options: Options | None = None,
+    followed: Container[Path] = (), verdicts: Verdicts | None = None, clock: Callable[[], float] = time.monotonic,
+) -> Found:  # fmt: skip
     """Everything in `base` that can be read. Never raises.
 
-    `only`: the name of a format or of a place, to choose nothing else; `live`: leave out what is read for replay only.
+    `only`: the name of a format or of a place, to choose nothing else; `live`: leave out what is read for replay only;
+    `followed`: places whose content is known to be of use; `verdicts`: what was found of others, kept by the caller.
     """
     found = Found(base)
+    look = _Look(options or Options(), followed, {} if verdicts is None else verdicts)
     places: dict[tuple[str, Path], Seen] = {}
-    for path, written in _walk(base, found.notes, clock):
+    for path, written in _walk(base, found, clock):
         for described in formats():
             if not any(fnmatch.fnmatchcase(path.name, pattern) for pattern in described.patterns):
                 continue
@@ -110,21 +134,64 @@ def find(base: Path, *, only: str = "", live: bool = True, clock: Callable[[], f
             rank = _RANK.search(path.stem) or _RANK.search(path.parent.name)
             before = known or Seen(described, place, 0.0, 0, int(rank[1]) if rank else None)
             places[described.name, place] = replace(before, written=max(before.written, written), files=before.files + 1)
-    _choose(found, list(places.values()), only, live)
+    _choose(found, list(places.values()), only, live, look)
+    if only and not found.chosen and (seen := _named(base, only)) is not None and (seen.format.live or not live):
+        found.chosen = [replace(seen, why="it was asked for")]
+    for seen in found.others:
+        if len(found.marks) < MAX_MARKS:
+            try:
+                found.marks[str(seen.place)] = identity_of(os.stat(seen.place))
+            except OSError:
+                found.marks[str(seen.place)] = []
     return found
 
 
-def _walk(base: Path, notes: list[str], clock: Callable[[], float]) -> Iterator[tuple[Path, float]]:
+def _named(base: Path, only: str) -> Seen | None:
+    """The file or directory that is meant, whatever it is called."""
+    try:
+        path = base / only
+        return format_of(path) if path.exists() else None
+    except (OSError, ValueError):
+        return None
+
+
+def unknown(base: Path, only: str) -> str:
+    """Why `only` can be no source of a live run, as a sentence; empty if it may be one. Raises nothing."""
+    names = [f.name for f in formats() if f.live]
+    if only in names or not only:
+        return ""
+    if any(f.name == only for f in formats()):
+        return f"{only} is a database, which is read for replay only, so that no reader holds up its writer."
+    seen = _named(base, only)
+    if seen is not None:
+        return "" if seen.format.live else f"{clean(only, 200)} is {seen.format.title}, which is read for replay only."
+    if "/" in only or "." in only:
+        try:
+            there = (base / only).exists()
+        except (OSError, ValueError):
+            there = False
+        return f"{clean(only, 200)} is nothing that can be read." if there else ""
+    near = difflib.get_close_matches(only, names, 1, 0.5)
+    hint = f"; did you mean {near[0]}?" if near else "."
+    return f"{clean(only, 80)} is no format and no file of {clean(base)}: formats are {', '.join(names)}{hint}"
+
+
+def _walk(base: Path, found: Found, clock: Callable[[], float]) -> Iterator[tuple[Path, float]]:
     """(path, modification time) of the files below `base` that may be somebody's metrics."""
+    notes = found.notes
     deadline, entries, deep = clock() + MAX_SECONDS, 0, False
     todo: list[tuple[str, int]] = [(str(base), 0)]
     while todo:
         directory, depth = todo.pop(0)  # the nearest first
         try:
+            before = os.stat(directory)
             with os.scandir(directory) as listed:
                 here = sorted(listed, key=lambda e: e.name)
         except OSError:
+            found.marks[directory] = []
             continue
+        if len(found.marks) < MAX_MARKS:
+            found.marks[directory] = identity_of(before) if time.time() - before.st_mtime > SETTLED else []
         if any(e.name == "pyvenv.cfg" for e in here):
             continue
         for entry in here:
@@ -153,7 +220,7 @@ def _is_ours(name: str) -> bool:
     return _OURS.fullmatch(name) is not None
 
 
-def _choose(found: Found, places: list[Seen], only: str, live: bool) -> None:
+def _choose(found: Found, places: list[Seen], only: str, live: bool, look: _Look) -> None:
     """Divide `places` into chosen and others."""
     newest = max((s.written for s in places if s.format.live or not live), default=0.0)
     for described in sorted(formats(), key=lambda f: (f.last_resort, f.order)):
@@ -170,12 +237,12 @@ def _choose(found: Found, places: list[Seen], only: str, live: bool) -> None:
         elif described.last_resort and found.chosen:
             found.others += [replace(s, why="better sources were found") for s in mine]
             continue
-        _of_one_format(found, mine, newest, asked=bool(only))
+        _of_one_format(found, mine, newest, look, asked=bool(only))
     found.chosen.sort(key=lambda s: s.format.order)
     found.chosen = [replace(s, why=_reason(at, s)) for at, s in enumerate(found.chosen)]
 
 
-def _of_one_format(found: Found, mine: list[Seen], newest: float, *, asked: bool) -> None:
+def _of_one_format(found: Found, mine: list[Seen], newest: float, look: _Look, *, asked: bool) -> None:
     """Choose the newest of the places of one format, and what belongs to it."""
     first: Seen | None = None
     for at, seen in enumerate(mine):
@@ -185,18 +252,41 @@ def _of_one_format(found: Found, mine: list[Seen], newest: float, *, asked: bool
             found.others.append(replace(seen, why=f"{found.shown(first)} was written later"))
         elif seen.format.vague and at >= MAX_LOOKED_INTO:
             found.others.append(replace(seen, why="too many like it"))
-        elif seen.format.vague and (trouble := looked_into(seen)):
+        elif seen.format.vague and (trouble := look.into(seen)):
             found.others.append(replace(seen, why=trouble))
         else:
             first = first or seen
             found.chosen.append(seen)
 
 
-def looked_into(seen: Seen) -> str:
+class _Look:
+    """Looks into files, once for each state of them."""
+
+    def __init__(self, options: Options, followed: Container[Path], verdicts: Verdicts) -> None:
+        self._options, self._followed, self._verdicts = options, followed, verdicts
+
+    def into(self, seen: Seen) -> str:
+        """`looked_into`, where that is not known."""
+        if seen.place in self._followed:
+            return ""
+        key = seen.format.name, str(seen.place)
+        try:
+            identity = identity_of(os.stat(seen.place))
+        except OSError:
+            identity = []
+        known = self._verdicts.get(key)
+        if known is None or known[0] != identity:
+            if len(self._verdicts) >= MAX_MARKS:
+                self._verdicts.clear()
+            known = self._verdicts[key] = identity, looked_into(seen, self._options)
+        return known[1]
+
+
+def looked_into(seen: Seen, options: Options | None = None) -> str:
     """Why its content is of no use, as a clause; empty if it is metrics."""
     if seen.place.suffix == ".jsonl" and _is_our_log(seen.place):
         return "it is the log of a monitor"
-    source = seen.open("")
+    source = seen.open("", options=options)
     try:
         if not seen.format.live:
             next(source.whole(lambda _: None), None)

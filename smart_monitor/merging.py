@@ -64,11 +64,21 @@ class Merging:
         judged = record._replace(values=values, nulls=tuple(n for n in record.nulls if n in mine))
         return Share(judged, {name: value for name, value in record.values.items() if name not in mine})
 
-    def release(self, source: str) -> None:
-        """`source` can no longer be seen: whoever gives its metrics next is asked, behind the step judged last."""
+    def remember(self, record: Record) -> None:
+        """The metrics of `record` were judged from its source, up to its step."""
+        for metric in (*record.values, *record.nulls):
+            if len(self._owners) < MAX_METRICS:
+                self._owners[record.rank, metric] = _Owner(record.source, record.step, record.by)
+
+    def release(self, source: str, *, anew: bool = False) -> None:
+        """`source` can no longer be seen: whoever gives its metrics next is asked, behind the step judged last.
+
+        `anew`: wherever that stands, since the run began anew without it.
+        """
         for owner in self._owners.values():
             if owner.source == source:
                 owner.source = ""
+                owner.step = None if anew else owner.step
 
     def owners(self) -> dict[tuple[int, str], str]:
         """(rank, metric) -> the source that it is judged from."""
@@ -94,3 +104,25 @@ class Merging:
         if record.step is None or owner.step is None or record.by != owner.by:
             return True  # they count differently: nothing can be said about before and behind
         return record.step > owner.step
+
+
+class Course:
+    """Where the records of one source stand among those of others: steps, added up across restarts."""
+
+    __slots__ = ("before", "place", "top")
+
+    def __init__(self, before: float = 0, place: float = 0, top: float = 0) -> None:
+        self.before, self.place, self.top = before, place, top
+
+    def put(self, step: int | None) -> float:
+        """The place of the next record, never before the last."""
+        if step is not None:
+            if step < self.top / 2:  # a restart; a little late is only late
+                self.before, self.top = self.place, 0
+            self.top = max(self.top, step)
+            self.place = self.before + self.top
+        return self.place
+
+    def state(self) -> list[float]:
+        """What `Course` takes."""
+        return [self.before, self.place, self.top]

@@ -10,7 +10,7 @@ from smart_monitor.config import Settings
 from smart_monitor.discovery import Found, Seen, find, format_of
 from smart_monitor.engine import Engine
 from smart_monitor.journal import journal_files, read_journal, run_name
-from smart_monitor.merging import Merging
+from smart_monitor.merging import Course, Merging
 from smart_monitor.model import RECORD, Output, Record
 from smart_monitor.registry import rule_classes
 from smart_monitor.sources import Options, formats
@@ -106,7 +106,7 @@ def _journal(path: Path, tell: Callable[[str], None]) -> tuple[str, Iterator[Rec
 def _sources(path: Path, source: str, tell: Callable[[str], None], options: Options) -> tuple[str, Iterator[Record]]:
     """What the trainer wrote."""
     name = path.resolve().name
-    found = find(path, only=source, live=False)
+    found = find(path, only=source, live=False, options=options)
     for sentence in found.sentences():
         tell(sentence)
     if not found.chosen:
@@ -137,15 +137,10 @@ def merged(found: Found, run: str, tell: Callable[[str], None], options: Options
 
 
 def _placed(at: int, records: Iterator[Record]) -> Iterator[tuple[float, int, Record]]:
-    """(place, `at`, record): the place sorts it among those of other sources: steps, added up across restarts."""
-    before = place = top = 0
+    """(place, `at`, record): the place sorts it among those of other sources."""
+    course = Course()
     for record in records:
-        if record.step is not None:
-            if record.step < top / 2:  # a restart; a little late is only late
-                before, top = place, 0
-            top = max(top, record.step)
-            place = before + top
-        yield place, at, record
+        yield course.put(record.step), at, record
 
 
 def _guarded(records: Iterator[Record], path: Path) -> Iterator[Record]:

@@ -23,6 +23,9 @@ from smart_monitor.config import ConfigError, Settings
 @out_dir
 @thresholds
 @click.option(
+    "--source", default=None, metavar="NAME", help="Read this format, or this file of the run's directory, and nothing else."
+)
+@click.option(
     "--poll-interval", type=float, default=None, help="Seconds between scans; metrics are sampled at 0.5 s.  [default: 10]"
 )
 @click.option("--pid", type=click.IntRange(min=1), default=None, help="The trainer's process.  [default: found by itself]")
@@ -35,7 +38,8 @@ def command(
     """Watch training runs until told to stop (SIGTERM, SIGINT). SIGHUP reads the configuration again.
 
     \b
-    Reads     BASE/status/training_status.json (or BASE/training_status.json)
+    Reads     what it finds: BASE/status/training_status.json, JSON lines, TensorBoard events, CSV, offline wandb,
+              trainer_state.json, MLflow files, text logs; --source names one of them
     Keeps     BASE/snapshots/anomaly_<time>_<reason>/
     Logs      BASE/logs/smart_monitor_<date>.log and BASE/logs/events.jsonl
 
@@ -44,6 +48,7 @@ def command(
       nohup smart-monitor watch --base-dir runs/llama-7b --loss-spike-threshold 0.2 &
     """
     from smart_monitor.daemon.loop import Daemon
+    from smart_monitor.discovery import unknown
 
     unique = list(dict.fromkeys(Path(b).absolute() for b in bases or (Path(),)))
     if flags["pid"] and len(unique) > 1:
@@ -51,7 +56,9 @@ def command(
     if out is not None and len(unique) > 1:
         raise click.UsageError("--out is for one run; give each run its own monitor, or leave --out away.")
     for base in unique:
-        settings_of(base, config, flags)  # wrong settings end it here, with a sentence
+        settings, _ = settings_of(base, config, flags)  # wrong settings end it here, with a sentence
+        if why := unknown(base, settings.source):
+            raise click.UsageError(f"--source: {why}")
 
     def load(base: Path) -> Settings:
         try:

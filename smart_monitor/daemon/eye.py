@@ -96,5 +96,5 @@ class Eye:
         self.passes += 1
         self.last_pass = time.monotonic()
         # A cursor that moved and brought nothing is not worth a wake: from the older one, the same is read.
-        if (changed or written or seen.oddities) and not self._closed:
+        if (changed or written or seen.oddities or seen.news) and not self._closed:
             self._deliver(self, seen)

@@ -23,10 +23,12 @@ class Again:
 
     outcomes: set[tuple[str, str]] = field(default_factory=set)
     """(decision, state) of the store's outcomes."""
-    count: dict[str, int] = field(default_factory=dict)
-    """Lines of each source."""
+    counts: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Lines of each source, by the file they say they are from."""
     last: dict[str, dict[str, Record]] = field(default_factory=dict)
     """The last line of each source and kind, the later one behind."""
+    lived: bool = False
+    """Was any record among them that did not stand there at first contact?"""
 
 
 def recover(run: Run, saved: Saved) -> Again:
@@ -57,8 +59,10 @@ def _refold(run: Run, number: int, *, silent: bool) -> Again:
         if record.kind == OUTCOME:
             again.outcomes.add((record.ids.get("decision", ""), record.state))
         elif record.kind in (RECORD, STATE):
-            again.count[record.source] = again.count.get(record.source, 0) + 1
+            counts, file = again.counts.setdefault(record.source, {}), record.ids.get("file", "")
+            counts[file] = counts.get(file, 0) + 1
             kinds = again.last.setdefault(record.source, {})
             kinds.pop(record.kind, None)  # so that the later of the two stands behind
             kinds[record.kind] = record
+            again.lived |= record.kind == RECORD and not record.historical
     return again

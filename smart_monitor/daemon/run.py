@@ -10,6 +10,7 @@ from smart_monitor.checkpoints.mounts import mount_point
 from smart_monitor.config import Settings
 from smart_monitor.daemon import recovery, state
 from smart_monitor.daemon.complaint import Complaint
+from smart_monitor.daemon.contact import Contact, hole
 from smart_monitor.daemon.events import Events
 from smart_monitor.daemon.eye import Eye
 from smart_monitor.daemon.keeper import Keeper
@@ -23,6 +24,7 @@ from smart_monitor.daemon.trainer import Trainer
 from smart_monitor.daemon.vitals import fresh_for, vitals, write_vitals
 from smart_monitor.daemon.wake import Wake
 from smart_monitor.engine import Engine
+from smart_monitor.following import RunSource
 from smart_monitor.journal import Journal
 from smart_monitor.model import HOST, OUTCOME, RECORD, STATE, TICK, Decision, Finding, IncidentEvent, Output, Record
 from smart_monitor.names import clean
@@ -30,7 +32,6 @@ from smart_monitor.registry import rule_classes
 from smart_monitor.snapshots.remote.process import RemoteCopies
 from smart_monitor.snapshots.store import StoreEvent
 from smart_monitor.sources import Pass
-from smart_monitor.sources.status_json import StatusFile
 
 SAVE_EVERY = 30.0
 SAVE_AT_MOST = 1.0
@@ -56,8 +57,7 @@ class Run:
         self.last_seen: float | None = None
         self.unseen = 0
         """Steps that passed unseen while the monitor was down."""
-        self.met = False
-        """Has the first pass over the run been taken in?"""
+        self.contact = Contact(met=False, whole=judge_all)
         self.eye: Eye | None = None
         self.wake: Wake | None = None
         self._saved = self._vital = 0.0
@@ -97,8 +97,8 @@ class Run:
         self.remote = RemoteCopies(place.out, self.name, [place.base, place.out], self.settings, dry=self.dry)
         self.word, self.unseen = saved.word, saved.unseen
         self.trainer.restore(saved.process)
-        self.history = not self.journal.number and not self.judge_all and not self.met
         self.cursor, self._again = saved.cursor, recovery.recover(self, saved)
+        self.contact.met = self.met or saved.met or self._again.lived
         behind = self.journal.number > saved.number
         self.journal.number = max(self.journal.number, saved.number)
         self.journal.records = max(self.journal.records, saved.records)
@@ -110,12 +110,11 @@ class Run:
             self.save(durable=False)
 
     def _look(self, deliver: Callable[[Eye, Pass | None], None], pool: Pool, crowded: Callable[[], bool]) -> None:
-        source = StatusFile(self.place.base, self.name, int(self.settings.max_status_mb * 2**20))
-        if last := self._again.last.get(source.name):
-            # The state is older than the journal: what stands in that is not to be read as new.
-            self.cursor = source.resumed(self.cursor, list(last.values()), self._again.count[source.name])
+        self.source = source = RunSource(self.place.base, self.name, self.settings, final=self.judge_all)
+        # Where the state is older than the journal: what stands in that is not to be read as new.
+        source.taken_up({name: list(kinds.values()) for name, kinds in self._again.last.items()}, self._again.counts)
         self.eye = Eye(source, dict(self.cursor), deliver, self.keeper.holding.glance, crowded)
-        self.wake = Wake(self.eye, source.paths) if self.settings.watchdog and self.watchdog else None
+        self.wake = Wake(self.eye, lambda: source.paths) if self.settings.watchdog and self.watchdog else None
         self.outlook.begin(self.eye)
         self.eye.start(pool, mount_point(self.place.base.absolute()))
         if self.wake is not None:
@@ -177,37 +176,34 @@ class Run:
             if oddity not in self._oddities and len(self._oddities) < MAX_ODDITIES:
                 self._oddities.add(oddity)
                 self.log.warning(oddity)
+        for sentence in seen.news:
+            self.log.info(sentence)
         if self.wake is not None:
             self.wake.heard()
-        historical = self.history and not self.met
+        historical = self.contact.historical
         records = [r for r in seen.records if r.kind == RECORD]
         if records and not historical:
             self._state_hole(records[0])
         told = False
         for position, record in enumerate(seen.records):
             told |= self._fold(record._replace(historical=historical), seen.raws.get(position))
-        if historical and records:
-            steps = f"step {records[-1].step}" if len(records) == 1 else f"steps {records[0].step}–{records[-1].step}"
-            self.log.info(f"Caught up: {len(records)} record{'s' * (len(records) != 1)} stood there already ({steps})")
         self.cursor = seen.cursor
-        # What is torn was not met: its whole form, when it comes, is still what stood there at first contact.
-        self.met = self.met or not seen.torn
+        if self.contact.over(seen, records):
+            if sentence := self.contact.sentence:
+                self.log.info(sentence)
+            self.save(durable=False)
+        elif seen.news:  # what each metric is judged from may change now, which the journal does not say
+            self.save(durable=False)
         self._settle(told)
         self._complain()
 
     def _state_hole(self, record: Record) -> None:
-        if not self.resumed:
-            return
-        self.resumed = False
-        judge = self.engine.judge(record.rank)
-        if judge is None or judge.attempts.last is None or record.step is None:
-            return
-        missed = record.step - judge.attempts.last
-        if judge.attempts.pace and missed > 1.5 * judge.attempts.pace:
-            self.unseen += missed - 1
-            self.log.warning(
-                f"Not seen: what passed between step {judge.attempts.last} and step {record.step} while the monitor was down"
-            )
+        if self.resumed:
+            self.resumed = False
+            missed, sentence = hole(record, self.engine.judge(record.rank))
+            self.unseen += missed
+            if sentence:
+                self.log.warning(sentence)
 
     def _fold(self, record: Record, raw: bytes | None) -> bool:
         # Records are numbered by themselves; for all other lines the number in the journal keeps ids apart.
@@ -348,7 +344,7 @@ class Run:
             return  # after a crash the older state and the journal tell what these lines would have told
         saved = state.Saved(
             self.journal.number, self.journal.records, self.cursor, self.events.size, self.word, self.unseen,
-            self.trainer.state(),
+            self.trainer.state(), self.contact.met,
         )  # fmt: skip
         try:
             state.save(self.place, self.engine, saved, durable=durable)
@@ -368,13 +364,17 @@ class Run:
             self.engine.configure(settings)
             self.keeper.configure(settings)
             self.remote.configure(settings)
-            if self.eye is not None and isinstance(self.eye.source, StatusFile):
-                self.eye.source.max_bytes = int(settings.max_status_mb * 2**20)
+            self.source.configure(self.settings)
 
     @property
     def last_step(self) -> int | None:
         judge = self.engine.judge()
         return judge.step if judge is not None else None
+
+    @property
+    def met(self) -> bool:
+        """Was all taken in that stood there when we met the run?"""
+        return self.contact.met
 
     @property
     def busy(self) -> bool:

@@ -29,6 +29,8 @@ class Saved:
     """Steps that passed unseen while the monitor was down."""
     process: dict[str, Any] = field(default_factory=dict)
     """The trainer's process (`Trainer.state`)."""
+    met: bool = False
+    """Was all taken in that stood there at first contact?"""
 
 
 def save(place: Place, engine: Engine, saved: Saved, *, durable: bool) -> None:
@@ -53,6 +55,7 @@ def load(place: Place, engine: Engine) -> tuple[Saved, str]:
             number=int(document["number"]), records=int(document["records"]), cursor=dict(document["cursor"]),
             events=int(document["events"]), word=str(document["word"]), unseen=int(document["unseen"]),
             process=dict(document.get("process", {})),
+            met=bool(document["met"]),
         )  # fmt: skip
         engine.restore(document["engine"])
     except (StateError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from watchdog.events import FileClosedEvent, FileMovedEvent, FileSystemEvent, FileSystemEventHandler
+from watchdog.events import FileClosedEvent, FileModifiedEvent, FileMovedEvent, FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 
 from smart_monitor.daemon.eye import Eye
+from smart_monitor.sources.status_json import FILE_NAME
 
 UNANNOUNCED = 3
 """Changes in one scan interval without a single event: the observer is deaf."""
@@ -26,17 +27,27 @@ GIVEN_UP = 3600.0
 RESCAN = 1.0
 """Seconds at least between two looks at the directories on account of an unannounced change."""
 
+AT_MOST = 0.1
+"""Seconds between two wakes for a file that is written to and stays open."""
+
 _Key = tuple[str, int, int]
 
 
 class _Handler(FileSystemEventHandler):
     def __init__(self, eye: Eye, names: frozenset[str]) -> None:
-        self._eye, self._names = eye, names
+        self._eye, self.names = eye, names
+        """Files to hear of; an empty name stands for all."""
+        self._woke = 0.0
 
     def dispatch(self, event: FileSystemEvent) -> None:
         try:
+            if isinstance(event, FileModifiedEvent):  # a log that stays open; the next stat finds what comes meanwhile
+                now = time.monotonic()
+                if now - self._woke < AT_MOST:
+                    return
+                self._woke = now
             path = event.dest_path or event.src_path
-            if os.path.basename(os.fsdecode(path)) in self._names:
+            if "" in self.names or os.path.basename(os.fsdecode(path)) in self.names:
                 self._eye.wake()
         except Exception:  # an exception here would end the observer for good, and silently
             self._eye.wake()
@@ -45,8 +56,8 @@ class _Handler(FileSystemEventHandler):
 class Wake:
     """The observer of one eye. `check` is called at every scan."""
 
-    def __init__(self, eye: Eye, paths: Iterable[str]) -> None:
-        self._eye, self._paths = eye, tuple(paths)
+    def __init__(self, eye: Eye, paths: Callable[[], Iterable[str]]) -> None:
+        self._eye, self._paths = eye, paths
         self.observer: Any = None
         self._watched: dict[_Key, Any] = {}
         self._replaced = 0
@@ -99,7 +110,9 @@ class Wake:
         return f"Watchdog {how} and was replaced; the stat every 0.5 s missed nothing."
 
     def _watch(self) -> None:
-        wanted = _directories(self._paths)
+        wanted = _directories(self._paths())
+        for key in wanted.keys() & self._watched.keys():
+            self._watched[key][1].names = wanted[key]
         if self.observer is not None and wanted.keys() == self._watched.keys():
             return
         try:
@@ -107,7 +120,7 @@ class Wake:
                 self.observer = Observer()
                 self.observer.start()
             for key in [k for k in self._watched if k not in wanted]:
-                watch = self._watched.pop(key)
+                watch, _ = self._watched.pop(key)
                 try:
                     self.observer.unschedule(watch)
                 except (KeyError, OSError):
@@ -116,7 +129,10 @@ class Wake:
                 if key not in self._watched:
                     handler = _Handler(self._eye, names)
                     events: list[type[FileSystemEvent]] = [FileMovedEvent, FileClosedEvent]
-                    self._watched[key] = self.observer.schedule(handler, key[0], recursive=False, event_filter=events)
+                    if names != {FILE_NAME}:  # others write and never close
+                        events.append(FileModifiedEvent)
+                    watch = self.observer.schedule(handler, key[0], recursive=False, event_filter=events)
+                    self._watched[key] = watch, handler
             self.trouble = ""
         except (OSError, RuntimeError) as error:
             # Too many watches, or the directory vanished between the look and the watch: poll on, and try at the next scan.
@@ -129,7 +145,8 @@ def _directories(paths: Iterable[str]) -> dict[_Key, frozenset[str]]:
     """(directory, dev, ino) -> names to hear of: where the paths lie, and where they lead to."""
     found: dict[_Key, set[str]] = {}
     for path in paths:
-        for place in {path, os.path.realpath(path)}:
+        real = os.path.realpath(path)
+        for place in {path, f"{real}/" if path.endswith("/") else real}:
             directory, name = os.path.split(place)
             try:
                 identity = os.stat(directory)

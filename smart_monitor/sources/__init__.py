@@ -55,6 +55,8 @@ class Pass:
     """Sentences about what was there but could not be used; the first few."""
     odd: int = 0
     """How many such things there were, told or not."""
+    news: tuple[str, ...] = ()
+    """Sentences about what is read from now on."""
 
 
 class Source(Protocol):
@@ -62,6 +64,13 @@ class Source(Protocol):
 
     name: str
     """The `source` of its records."""
+    repeats: bool
+    """Does reading again from a cursor give the same records, one for one?"""
+
+    @property
+    def paths(self) -> Sequence[str]:
+        """Where an event of the file system is worth a look; with a slash at its end: anything in that directory."""
+        ...
 
     def read(self, cursor: Cursor, now_wall: float, now_mono: float, final: bool = False) -> Pass:
         """Look once. `now_wall` is unix time, `now_mono` seconds on a clock that never steps.
@@ -121,6 +130,8 @@ class Format:
     """Looked at only where nothing else is found."""
     vague: bool = False
     """Do files of other content have such names, too? Then the content is looked at before one is chosen."""
+    late: str = ""
+    """Why it tells later than the training goes, and the mend, in a sentence for `doctor`; empty if it does not."""
 
 
 @lru_cache(maxsize=1)

@@ -91,11 +91,16 @@ class AppendedFile:
 
     rotates = True
     """Are rows drained from a neighbour into which the file was rotated?"""
+    repeats = True
 
     def __init__(self, path: Path, run: str, name: str = "") -> None:
         self.path = str(path)
         self.run = run
         self.name = name or clean(os.path.basename(self.path))
+
+    @property
+    def paths(self) -> Sequence[str]:
+        return (self.path,)
 
     def decode(self, fd: int, place: Place, seen: float | None, final: bool) -> Iterator[Sequence[Record]]:
         """The records behind `place`, in batches; with each, `place` has moved behind what gave them.

@@ -82,6 +82,9 @@ def columns(connection: sqlite3.Connection, table: str) -> set[str]:
 class Database:
     """One store. A format gives `rows`. For replay: live reading is refused with a sentence."""
 
+    repeats = True
+    paths: Sequence[str] = ()
+
     def __init__(self, path: Path, run: str, name: str) -> None:
         self.path = path
         self.run = run

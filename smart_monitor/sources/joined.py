@@ -26,6 +26,8 @@ SLICE = 2000
 MAX_RECORDS = 4000
 """Records after which a pass ends and asks to be called again."""
 MAX_FILES = 512
+NEWEST = 8
+"""Files that are named to who asks what is read: somebody may hold them open."""
 _HEAD = 64
 
 
@@ -70,11 +72,18 @@ class JoinedFiles:
     apart = True
     """Does each file have rows of its own? Otherwise the metrics of all are joined."""
     missing = "no metrics"
+    repeats = False
+    """A row that was taken after a pause is joined with what came later when it is read again."""
 
     def __init__(self, base: Path, run: str, name: str) -> None:
         self.base = base
         self.run = run
         self.name = clean(name)
+        self._newest: list[str] = []
+
+    @property
+    def paths(self) -> Sequence[str]:
+        return (f"{self.base}/", *self._newest)
 
     def files(self) -> list[tuple[str, str]]:
         """(name, path) of the files, in the order in which they were begun. Raises OSError."""
@@ -91,6 +100,7 @@ class JoinedFiles:
         """The rows since `cursor`; `final` takes rows that may not be complete. `retry_in` is 0 when there is more."""
         try:
             files = self.files()[-MAX_FILES:]
+            self._newest = [path for _, path in files[-NEWEST:]]
         except OSError as error:
             return Pass(cursor, Sight(False, why(str(self.base), error), str(self.base)))
         if not files:

@@ -6,7 +6,7 @@ MLflow now keeps a database by default and writes these only if told to; older r
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from smart_monitor.names import clean
@@ -28,6 +28,10 @@ class MlflowFiles(JoinedFiles):
 
     def __init__(self, base: Path, run: str, name: str = "") -> None:
         super().__init__(base, run, name or "mlflow")
+
+    @property
+    def paths(self) -> Sequence[str]:
+        return (f"{self.base}/metrics/", *self._newest)
 
     def files(self) -> list[tuple[str, str]]:
         root = self.base / "metrics"

@@ -30,6 +30,8 @@ RACY = 0.05
 class StatusFile:
     """The status file of the run at `base`. `read` is the whole interface; never raises."""
 
+    repeats = False
+
     def __init__(self, base: Path, run: str, max_bytes: int = 16 << 20, name: str = "status") -> None:
         self.name = name
         self.run = run

@@ -194,4 +194,5 @@ def _directory(path: Path) -> Path | None:
 FORMAT = Format(
     name="tensorboard", title="TensorBoard event files", patterns=("*.tfevents.*",), order=20,
     open=lambda place, run, name, _: EventFiles(place, run, name), place=_directory, index="the joined step, in order of time",
+    late="TensorBoard's SummaryWriter writes every 120 s unless it is told otherwise: SummaryWriter(..., flush_secs=10).",
 )  # fmt: skip

@@ -43,11 +43,17 @@ class _File(NamedTuple):
 class TrainerState:
     """The history of the run whose output directory is `base`; or of one file, if `base` is one. `read` never raises."""
 
+    repeats = True
+
     def __init__(self, base: Path, run: str, name: str = "", max_bytes: int = 64 << 20) -> None:
         self.base = base
         self.run = run
         self.name = name or "trainer_state"
         self.max_bytes = max_bytes
+
+    @property
+    def paths(self) -> Sequence[str]:
+        return (f"{self.base}/",)
 
     def read(self, cursor: Cursor, now_wall: float, now_mono: float, final: bool = False) -> Pass:
         """The rows of the history that are not known yet; `now_wall` in unix seconds; `final` changes nothing."""
@@ -180,4 +186,6 @@ def _open(base: Path, run: str, name: str, options: Options) -> TrainerState:
 FORMAT = Format(
     name="trainer_state", title="the history in trainer_state.json", patterns=(FILE_NAME,), order=70, open=_open,
     place=_output_directory, index="the place in log_history",
+    late="trainer_state.json is written only with a checkpoint, so alarms come that late: let the trainer also log to "
+    'TensorBoard (report_to="tensorboard") or to JSON lines.',
 )  # fmt: skip

@@ -28,7 +28,7 @@ class Watch:
         source = StatusFile(base, "r")
         self.seen: list[Pass] = []
         self.eye = Eye(source, {}, lambda _, seen: self.seen.append(seen))
-        self.wake = Wake(self.eye, source.paths)
+        self.wake = Wake(self.eye, lambda: source.paths)
         self.pool = Pool(lambda error: pytest.fail(str(error)))
         if running:
             self.pool.attend(0.0)

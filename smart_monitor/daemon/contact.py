@@ -1,0 +1,59 @@
+"""First contact with a run: what stood there already is history, folded and not announced."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from smart_monitor.judge import Judge
+from smart_monitor.model import Record
+from smart_monitor.sources import Pass
+
+
+class Contact:
+    """Counts what stood there. `met`: it was all taken in already; `whole`: it is to be judged as if it were new."""
+
+    def __init__(self, *, met: bool, whole: bool) -> None:
+        self.met = met
+        self._whole = whole
+        self._count = 0
+        self._steps: list[int | None] = []
+
+    @property
+    def historical(self) -> bool:
+        """Is what comes now history?"""
+        return not self.met and not self._whole
+
+    def over(self, seen: Pass, records: Sequence[Record]) -> bool:
+        """Is first contact over with this pass, which gave `records`?
+
+        What is torn or not read to its end was not met: the rest of it is still what stood there.
+        """
+        if self.historical and records:
+            self._count += len(records)
+            self._steps = [self._steps[0] if self._steps else records[0].step, records[-1].step]
+        if self.met or seen.torn or seen.retry_in == 0.0:
+            return False
+        self.met = True
+        return True
+
+    @property
+    def sentence(self) -> str:
+        """What stood there, for the log; empty if that was nothing."""
+        if not self._count:
+            return ""
+        first, last = self._steps
+        steps = f"step {last}" if self._count == 1 else f"steps {first}–{last}"
+        return f"Caught up: {self._count} record{'s' * (self._count != 1)} stood there already ({steps})"
+
+
+def hole(record: Record, judge: Judge | None) -> tuple[int, str]:
+    """(steps, sentence) about what passed unseen before the first record after a start; (0, "") if nothing did.
+
+    Files that are only appended to have no hole: whatever passed meanwhile stands there.
+    """
+    if record.source != "status" or judge is None or judge.attempts.last is None or record.step is None:
+        return 0, ""
+    last, pace = judge.attempts.last, judge.attempts.pace
+    if not pace or record.step - last <= 1.5 * pace:
+        return 0, ""
+    return record.step - last - 1, f"Not seen: what passed between step {last} and step {record.step} while the monitor was down"

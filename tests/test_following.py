@@ -1,0 +1,333 @@
+"""A run's directory as one source: what is found is followed, each metric judged once, nothing twice or lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from smart_monitor.config import Settings
+from smart_monitor.following import GONE, OF_BEFORE, SILENT, RunSource
+from smart_monitor.model import RECORD, Record
+from smart_monitor.sources import Cursor, Pass
+from tests.sources.events import BEGINNING, logged
+
+
+def row(step: int, loss: float | None = None, **more: float) -> bytes:
+    return json.dumps({"step": step, "loss": 1 / (step + 1) if loss is None else loss} | more).encode() + b"\n"
+
+
+class Follower:
+    """Follows a directory as the monitor does, under a clock of its own."""
+
+    def __init__(self, base: Path, **how: Any) -> None:
+        self.base, self.how = base, how
+        self.cursor: Cursor = {}
+        self.mono, self.wall = 1000.0, time.time()
+        self.news: list[str] = []
+        self.seen = Pass({}, None)  # type: ignore[arg-type]
+        self.start()
+
+    def start(self) -> None:
+        """A new one, from the cursor as it was saved."""
+        self.source = RunSource(self.base, "run", Settings(poll_interval=0.1, **self.how), rest=0.0)
+        self.cursor = json.loads(json.dumps(self.cursor, allow_nan=False))
+
+    def look(self, later: float = 1.0) -> list[Record]:
+        """All there is to be read now."""
+        found: list[Record] = []
+        self.mono += later
+        self.wall += later
+        while True:
+            self.seen = self.source.read(self.cursor, self.wall, self.mono)
+            self.cursor = self.seen.cursor
+            self.news += self.seen.news
+            found += self.seen.records
+            assert not (self.seen.heartbeat and self.seen.records)
+            if self.seen.retry_in != 0.0:
+                return found
+
+
+def told(records: list[Record], metric: str = "loss") -> list[tuple[str, int | None, float]]:
+    return [(r.source, r.step, r.values[metric]) for r in records if metric in r.values]
+
+
+def steps(records: list[Record], metric: str = "loss") -> list[int | None]:
+    return [r.step for r in records if metric in r.values]
+
+
+def append(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as file:
+        file.write(content)
+
+
+def status(base: Path, step: int, **more: Any) -> None:
+    path = base / "status" / "training_status.json"
+    path.parent.mkdir(exist_ok=True)
+    path.with_suffix(".new").write_text(json.dumps({"current_step": step, "loss": 0.5} | more))
+    os.replace(path.with_suffix(".new"), path)
+
+
+def test_an_empty_directory_is_a_sentence_and_what_appears_in_it_is_followed(tmp_path: Path) -> None:
+    follower = Follower(tmp_path)
+    assert [] == follower.look()
+    assert not follower.seen.sight.ok
+    assert "nothing that a trainer writes" in follower.seen.sight.why
+    append(tmp_path / "metrics.jsonl", row(1))
+    assert [("jsonl", 1, 0.5)] == told(follower.look())
+    assert follower.seen.sight.ok
+    status(tmp_path, 2, accuracy=60)
+    assert [("status", 2, 60.0)] == told(follower.look(), "accuracy")
+
+
+def test_the_files_of_a_new_version_take_the_place_of_the_old_ones_and_are_another_file_of_the_same_source(
+    tmp_path: Path,
+) -> None:
+    follower = Follower(tmp_path)
+    append(tmp_path / "version_0" / "metrics.csv", b"step,loss\n1,0.5\n2,0.4\n")
+    first = follower.look()
+    append(tmp_path / "version_1" / "metrics.csv", b"step,loss\n1,0.6\n")
+    os.utime(tmp_path / "version_1" / "metrics.csv", (time.time() + 60,) * 2)
+    second = follower.look()
+    assert [("csv", 1, 0.5), ("csv", 2, 0.4)] == told(first)
+    assert [("csv", 1, 0.6)] == told(second)
+    assert first[0].ids != second[0].ids
+    assert [] == follower.look()
+    assert any("version_1/metrics.csv" in sentence for sentence in follower.news)
+
+
+def test_two_formats_of_one_run_give_each_step_once(tmp_path: Path) -> None:
+    follower = Follower(tmp_path)
+    events = tmp_path / "runs" / "events.out.tfevents.1.h.1.0"
+    append(events, BEGINNING)
+    found: list[Record] = []
+    for step in range(1, 40):
+        append(tmp_path / "metrics.jsonl", row(step))
+        status(tmp_path, step, accuracy=70)
+        if step % 5 == 0:
+            append(events, b"".join(logged(s, {"loss": 1 / (s + 1), "other": 1.0}, 1.7e9 + s) for s in range(step - 4, step + 1)))
+        found += follower.look()
+    found += follower.look(10.0)
+    assert list(range(1, 40)) == steps(found)
+    assert {"jsonl"} == {s for s, *_ in told(found)}
+    assert list(range(1, 40)) == steps(found, "accuracy")
+    assert {"tensorboard"} == {s for s, *_ in told(found, "other")}
+    assert list(range(1, 36)) == steps(found, "other")
+
+
+def test_history_of_several_sources_is_told_in_order_of_steps_however_long(tmp_path: Path) -> None:
+    count = 30_000
+    append(tmp_path / "metrics.jsonl", b"".join(row(s) for s in range(count)))
+    history = [{"step": s, "eval_loss": 1.0 + s} for s in range(0, count, 1000)]
+    (tmp_path / "trainer_state.json").write_text(json.dumps({"log_history": history}))
+    found = Follower(tmp_path).look()
+    assert list(range(count)) == steps(found)
+    assert list(range(0, count, 1000)) == steps(found, "eval_loss")
+    assert [r.step for r in found] == sorted(r.step or 0 for r in found)
+
+
+def test_a_source_that_is_deleted_leaves_its_metrics_to_others_behind_its_last_step(tmp_path: Path) -> None:
+    follower = Follower(tmp_path)
+    log = tmp_path / "metrics.jsonl"
+    append(log, row(1) + row(2))
+    status(tmp_path, 2)
+    assert [1, 2] == steps(follower.look())
+    log.unlink()
+    status(tmp_path, 3)
+    assert [] == steps(follower.look())
+    follower.look(GONE + 1)
+    status(tmp_path, 4)
+    assert [("status", 4, 0.5)] == told(follower.look())
+    append(log, row(4) + row(5))
+    assert 5 in steps(follower.look())
+    assert any("can't be seen" in sentence for sentence in follower.news)
+
+
+def test_a_source_that_falls_silent_does_not_keep_its_metrics_from_one_that_goes_on(tmp_path: Path) -> None:
+    follower = Follower(tmp_path)
+    append(tmp_path / "metrics.jsonl", row(500))
+    status(tmp_path, 500)
+    follower.look()
+    status(tmp_path, 510)
+    assert [] == steps(follower.look())
+    status(tmp_path, 520)
+    assert [520] == steps(follower.look(SILENT + 1))
+    append(tmp_path / "metrics.jsonl", row(530))
+    assert [530] == steps(follower.look())
+    status(tmp_path, 3)  # a new run, which writes nothing but this
+    assert [3] == steps(follower.look(OF_BEFORE + 1))
+
+
+def test_a_log_of_an_earlier_start_is_trusted_last(tmp_path: Path) -> None:
+    append(tmp_path / "old.jsonl", row(1) + row(2))
+    os.utime(tmp_path / "old.jsonl", (time.time() - OF_BEFORE - 60,) * 2)
+    append(tmp_path / "metrics.csv", b"step,loss\n1,0.5\n2,0.4\n")
+    assert {"csv"} == {s for s, *_ in told(Follower(tmp_path).look())}
+
+
+def test_a_run_moved_away_and_back_is_not_read_twice(tmp_path: Path) -> None:
+    base = tmp_path / "run"
+    follower = Follower(base)
+    append(base / "metrics.jsonl", row(1) + row(2))
+    follower.look()
+    base.rename(tmp_path / "away")
+    assert [] == follower.look()
+    assert not follower.seen.sight.ok
+    (tmp_path / "away").rename(base)
+    append(base / "metrics.jsonl", row(3))
+    assert [3] == steps(follower.look())
+
+
+def test_one_source_can_be_asked_for(tmp_path: Path) -> None:
+    append(tmp_path / "metrics.jsonl", row(1))
+    append(tmp_path / "more.dat", row(2))
+    status(tmp_path, 3)
+    for name, expected in (("status", [3]), ("jsonl", [1]), ("metrics.jsonl", [1]), ("more.dat", [2]), ("csv", [])):
+        assert expected == steps(Follower(tmp_path, source=name).look())
+
+
+def test_patterns_of_the_user_hold_for_text_logs(tmp_path: Path) -> None:
+    (tmp_path / "train.log").write_text("hello\nT 5 L=0.25\n")
+    assert [("text", 5, 0.25)] == told(Follower(tmp_path, log_patterns=(r"T (?P<step>\d+) L=(?P<loss>\S+)",)).look())
+
+
+def test_ranks_in_names_are_the_ranks_of_the_records_each_from_a_source_of_its_own(tmp_path: Path) -> None:
+    for rank in range(3):
+        append(tmp_path / f"metrics_rank_{rank}.jsonl", row(1) + row(2))
+    found = Follower(tmp_path).look()
+    assert {(f"jsonl rank {rank}", rank) for rank in range(3)} == {(r.source, r.rank) for r in found}
+    assert 6 == len(steps(found))
+
+
+def test_a_quiet_run_gives_the_same_cursor_and_no_news(tmp_path: Path) -> None:
+    append(tmp_path / "metrics.jsonl", row(1))
+    follower = Follower(tmp_path)
+    follower.look()
+    cursor, news = follower.cursor, list(follower.news)
+    for _ in range(5):
+        assert [] == follower.look()
+    assert cursor is follower.cursor
+    assert news == follower.news
+
+
+def test_how_much_was_seen_is_counted(tmp_path: Path) -> None:
+    follower = Follower(tmp_path)
+    for step in (1, 2, 5, 9):
+        status(tmp_path, step)
+        follower.look()
+    (known,) = follower.source.summary
+    assert ("status", 4, 9, 9) == (known["name"], known["records"], known["steps"], known["last_step"])
+
+
+WRITES = st.lists(st.tuples(st.sampled_from("jcs"), st.integers(1, 400), st.booleans()), max_size=25)
+
+
+@settings(deadline=None, max_examples=25)
+@given(writes=WRITES)
+def test_any_split_of_the_bytes_with_restarts_between_gives_the_same_records(writes: list[tuple[str, int, bool]]) -> None:
+    jsonl = b"".join(row(s) for s in range(40))
+    table = b"step,other\n" + b"".join(b"%d,%d\n" % (s, s * s) for s in range(40))
+    with tempfile.TemporaryDirectory() as directory:
+        base = Path(directory)
+        follower = Follower(base)
+        found: list[Record] = []
+        for which, count, restart in writes:
+            if which == "s":
+                status(base, count, accuracy=50)
+            elif which == "j":
+                append(base / "m.jsonl", jsonl[:count])
+                jsonl = jsonl[count:]
+            else:
+                append(base / "m.csv", table[:count])
+                table = table[count:]
+            if restart:
+                follower.start()
+            found += follower.look()
+        append(base / "m.jsonl", jsonl)
+        append(base / "m.csv", table)
+        found += follower.look() + follower.look()
+    if "s" not in {w for w, *_ in writes}:
+        assert list(range(40)) == steps(found)
+    assert [(s, float(s * s)) for s in range(40)] == [(s, v) for _, s, v in told(found, "other")]
+
+
+@settings(deadline=None, max_examples=25)
+@given(lengths=st.lists(st.integers(1, 300), min_size=1, max_size=12), saved=st.integers(0, 11), extra=st.booleans())
+def test_what_was_judged_since_the_cursor_was_saved_is_not_given_again(lengths: list[int], saved: int, extra: bool) -> None:
+    content = b"".join(row(s) for s in range(40))
+    table = b"step,loss,other\n" + b"".join(b"%d,9,%d\n" % (s, s) for s in range(40))
+    with tempfile.TemporaryDirectory() as directory:
+        base = Path(directory)
+        follower = Follower(base)
+        found: list[Record] = []
+        after: list[Record] = []
+        kept: Cursor = {}
+        for at, length in enumerate(lengths):
+            append(base / "m.jsonl", content[:length])
+            append(base / "m.csv", table[:length])
+            content, table = content[length:], table[length:]
+            some = follower.look()
+            found += some
+            after += some
+            if at == saved:
+                kept, after = follower.cursor, []
+        if saved >= len(lengths):
+            after = found
+        if extra:
+            append(base / "m.jsonl", content)
+            append(base / "m.csv", table)
+        follower.cursor = kept
+        follower.start()
+        last: dict[str, list[Record]] = {r.source: [r] for r in after}
+        counts: dict[str, dict[str, int]] = {}
+        for r in after:
+            inner = counts.setdefault(r.source, {})
+            inner[r.ids["file"]] = inner.get(r.ids["file"], 0) + 1
+        follower.source.taken_up(last, counts)
+        found += follower.look() + follower.look()
+        if not extra:
+            append(base / "m.jsonl", content)
+            append(base / "m.csv", table)
+            found += follower.look() + follower.look()
+    assert list(range(40)) == sorted(s for s in steps(found) if s is not None)
+    assert list(range(40)) == steps(found, "other")
+
+
+def test_a_status_that_was_judged_before_a_crash_is_not_judged_again(tmp_path: Path) -> None:
+    follower = Follower(tmp_path)
+    append(tmp_path / "m.jsonl", row(1))
+    follower.look()
+    kept = follower.cursor
+    status(tmp_path, 1, accuracy=70)
+    (judged,) = follower.look()
+    assert ("status", {"accuracy": 70.0}) == (judged.source, judged.values)
+    follower.cursor = kept
+    follower.start()
+    follower.source.taken_up({"status": [judged]}, {"status": {"": 1}})
+    assert [] == follower.look()
+    status(tmp_path, 2, accuracy=71)
+    assert [71.0] == [v for *_, v in told(follower.look(), "accuracy")]
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_reading_writes_nothing_and_never_raises(tmp_path: Path, gone: bool) -> None:
+    append(tmp_path / "a" / "metrics.jsonl", row(1) + b"\xff{{\n[]\n")
+    append(tmp_path / "b.csv", b"\0\0\0")
+    follower = Follower(tmp_path)
+    follower.look()
+    before = sorted(p for p in tmp_path.rglob("*"))
+    if gone:
+        shutil.rmtree(tmp_path / "a")
+        before = sorted(p for p in tmp_path.rglob("*"))
+    follower.look()
+    assert before == sorted(p for p in tmp_path.rglob("*"))
+    assert all(r.kind == RECORD for r in follower.look())
