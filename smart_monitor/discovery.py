@@ -42,7 +42,10 @@ Verdicts = dict[tuple[str, str], tuple[list[int], str]]
 """(format, place) -> its identity when it was looked into, and why it is of no use."""
 
 _OURS = re.compile(r"snapshots|anomalies|\.smart_monitor|\.partial-.*|.*\.monitor")
-_OUR_FILES = re.compile(r"smart_monitor_\d{8}\.log|anomalies_rank_\d+\.jsonl")
+_OUR_LOG = re.compile(r"smart_monitor_\d{8}\.log")
+_OUR_RECORDS = re.compile(r"anomalies_rank_\d+\.jsonl")
+_OUR_FILES = re.compile(rf"{_OUR_LOG.pattern}|{_OUR_RECORDS.pattern}|events\.jsonl")
+"""In a directory of our logs."""
 _STRANGE = frozenset({"node_modules", "__pycache__", "site-packages"})
 _RANK = re.compile(r"(?:^|[_.-])rank[_-]?(\d{1,6})(?=[_.-]|$)")
 _EVALUATION = frozenset({"train", "training", "validation", "val", "eval", "evaluation", "test"})
@@ -194,6 +197,7 @@ def _walk(base: Path, found: Found, clock: Callable[[], float]) -> Iterator[tupl
             found.marks[directory] = identity_of(before) if time.time() - before.st_mtime > SETTLED else []
         if any(e.name == "pyvenv.cfg" for e in here):
             continue
+        ours = any(_OUR_LOG.fullmatch(e.name) for e in here)
         for entry in here:
             entries += 1
             try:
@@ -203,7 +207,7 @@ def _walk(base: Path, found: Found, clock: Callable[[], float]) -> Iterator[tupl
                     deep = deep or depth + 1 > MAX_DEPTH
                     if depth + 1 <= MAX_DEPTH:
                         todo.append((entry.path, depth + 1))
-                elif entry.is_file() and not _OUR_FILES.fullmatch(entry.name):
+                elif entry.is_file() and not (_OUR_FILES if ours else _OUR_RECORDS).fullmatch(entry.name):
                     yield Path(entry.path), entry.stat().st_mtime
             except OSError:
                 continue

@@ -148,8 +148,9 @@ class RunSource:
                 self._begin(seen, entry, now_mono)
         self._keep_status(now_mono)
         self._order(cursor.get("merging"))
-        for record in self._seeds:
-            self._merging.remember(record)
+        if "merging" not in cursor:  # the state is lost: the last lines of the journal tell who gave what
+            for record in self._seeds:
+                self._merging.remember(record)
         self._seeds, self._found = [], None
 
     def _keep_status(self, now_mono: float) -> None:
@@ -226,7 +227,7 @@ class RunSource:
             entry = self._known(seen) or entry_of(self._name(seen), seen, self.base)
             entry["late"] = self._cursor == {} and seen.written < newest - OF_BEFORE
             self._begin(seen, entry, now_mono, max(0.0, now_wall - seen.written))
-            news.append(f"From now on reads {found.shown(seen)} ({seen.format.title}) as well: {seen.why}.")
+            news.append(f"From now on reads {found.shown(seen)} ({seen.format.title}): {seen.why}.")
         if fresh or gone:
             self._order(self._merging.state())
         return bool(fresh or gone), news
