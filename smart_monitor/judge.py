@@ -22,7 +22,7 @@ from smart_monitor.stats.shapes import SHAPES
 
 FRACTION_LIMIT = 1.5
 BEST = "best_model"
-ENDED = ("completed", "crashed")
+ENDED, GONE = ("completed", "crashed"), ("dead", "finished")
 REMEMBERED = 64
 """Values of the last record that are remembered; of a row with more only those of known meaning."""
 
@@ -324,7 +324,7 @@ class Judge:
         record, gated = moment.record, ""
         severity = found[0].severity  # the worst comes first
         # A run that ended or hangs will open no gate any more.
-        ended = (record.kind == STATE and record.state in ENDED) or "stall " in self.episodes
+        ended = record.state in (ENDED if record.kind == STATE else GONE) or "stall " in self.episodes
         if severity != "critical" and not ended:
             need, unit = gate_width(self.by, self.total, moment.settings)
             shut = [self.gates.closed(f.kind, self.step, self.records, need, unit) for f in found]

@@ -74,7 +74,8 @@ def describe(pid: int | None, known: dict[str, Any] | None, out: str) -> list[st
         age = _ago(time.time() - known["last_seen"]) if known["last_seen"] else "before this start"
         lines.append(f"  last seen  {known['by']} {known['step']} ({values}), {age}; {known['trainer'] or 'state unknown'}")
         unseen = f", {known['unseen_steps']} steps known to be unseen" if known["unseen_steps"] else ""
-        lines.append(f"  records    {known['records']} judged, attempt {known['attempt']}{unseen}")
+        ranks = f", {words(known['ranks'])}" if len(known.get("ranks", [])) > 1 else ""
+        lines.append(f"  records    {known['records']} judged, attempt {known['attempt']}{ranks}{unseen}")
     lines += trainer(known.get("process"), known.get("pace"), time.time())
     warming = [n["metric"] for n in known.get("near", []) if n["warming_up"]]
     if warming:

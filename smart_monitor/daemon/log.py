@@ -83,7 +83,8 @@ class Log:
         if self._in_second > BUSY:
             self._held.append(number)
             return
-        shown = [f"{name}={values[key]:{form}}" for name, key, form in _SHOWN if key in values]
+        shown = [f"rank={record.rank}"] if record.rank else []
+        shown += [f"{name}={values[key]:{form}}" for name, key, form in _SHOWN if key in values]
         self._logger.msg(" ".join([f"Monitoring: Step {number}", *shown]), level="INFO", quiet=True)
 
     def range(self, first: int | None, last: int | None, count: int) -> None:

@@ -231,7 +231,9 @@ class Run:
         judge = self.engine.judge(record.rank)
         self.trainer.heed(record)
         if record.kind == RECORD and judge is not None:
-            self.last_seen, self.word = record.seen, "training"
+            self.last_seen = record.seen
+            if not self.trainer.is_late(record, began=judge.attempts.records == 1):
+                self.word = "training"
             if not again:
                 self.log.step(record, judge.step, judge.previous)
         elif record.kind == STATE and record.state != self.word:
@@ -388,4 +390,4 @@ class Run:
 
     @property
     def ended(self) -> bool:
-        return self.met and self.word in ("completed", "crashed")
+        return self.met and (self.word in ("completed", "crashed") or self.trainer.over)

@@ -11,7 +11,7 @@ from smart_monitor.engine import Engine
 from smart_monitor.model import Checkpoint, Record
 
 PROOF = 50
-"""Judged records in a row without an open incident that prove the checkpoint before them good."""
+"""Judged records (of each rank) in a row without an open incident that prove the checkpoint before them good."""
 REMEMBERED = 256
 """Checkpoints whose standing is remembered, the last met."""
 HARMLESS = frozenset({"host", "sight", "progress", "ranks"})
@@ -49,8 +49,8 @@ class Standings:
             began, last = self._troubled
             self._troubled = (began if last == self._count - 1 and last else self._count), self._count
             return False
-        since = self._troubled[1]
-        proven = [s for s in self._known.values() if not s.proven and self._count - max(s.at, since) >= PROOF]
+        since, need = self._troubled[1], PROOF * max(1, len(engine.ranks))
+        proven = [s for s in self._known.values() if not s.proven and self._count - max(s.at, since) >= need]
         for standing in proven:
             standing.proven = True
         return bool(proven)

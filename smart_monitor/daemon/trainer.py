@@ -28,6 +28,8 @@ AFTERWARDS = 5.0
 """Seconds after its end from which lines are somebody else's."""
 CLOCK = 2.0
 """Seconds by which times of files and of processes may differ."""
+LATE = 60.0
+"""Seconds after the trainer's last word in which lines of its other files still come."""
 LARGEST = 1 << 22
 """Linux gives no larger pids."""
 INITS = ("init", "systemd")
@@ -59,6 +61,8 @@ class Trainer:
         self._worded = self._summary = False
         """Does it say what it is doing? Was its last line a summary of the whole?"""
         self._heard = 0.0
+        self._ended: float | None = None
+        """When it said that it completed or crashed."""
         self._looked = self._measured = 0.0
 
     # -- what others tell -------------------------------------------------------------------------
@@ -95,17 +99,31 @@ class Trainer:
         if record.kind not in (RECORD, STATE):
             return
         self._heard = record.seen or 0.0
+        if record.kind == STATE:
+            self._ended = self._heard if record.state in ("completed", "crashed") else None
         self._worded = self._worded or bool(record.state)
         self._summary = "train_runtime" in record.values
         pid = record.ids.get("pid", "")
         if pid.isascii() and pid.isdigit() and 0 < int(pid[:9]) <= LARGEST:
             self._said = int(pid[:9]), self._heard
 
+    def is_late(self, record: Record, *, began: bool) -> bool:
+        """Was this record only written late, by a trainer that has said its last word? `began`: it opened an attempt."""
+        if self._ended is None or began or record.state or not 0 <= (record.seen or 0.0) - self._ended < LATE:
+            self._ended = None
+            return False
+        return True
+
+    @property
+    def over(self) -> bool:
+        """Has its process ended, well or not?"""
+        return self.word in (DEAD, FINISHED)
+
     # -- looking ----------------------------------------------------------------------------------
 
     def glance(self, mono: float) -> bool:
         """Look, if it is time to; True once something is to be said of it at once: it is gone, for certain."""
-        if self.process is None or self.word in (DEAD, FINISHED) or (mono - self._looked < GLANCE and self._gone is None):
+        if self.process is None or self.over or (mono - self._looked < GLANCE and self._gone is None):
             return False
         self._look(mono)
         return self._gone is not None and time.time() - self._gone >= CONFIRM
@@ -115,7 +133,7 @@ class Trainer:
         mono = time.monotonic()
         if self.process is None or self._gone is not None:
             self._seek()
-        if self.process is not None and self.word not in (DEAD, FINISHED):
+        if self.process is not None and not self.over:
             self._look(mono)
         before = self.word
         self._settle(word, done=judge is not None and judge.total is not None and (judge.step or 0) >= judge.total)

@@ -15,7 +15,7 @@ import pytest
 from smart_monitor.daemon.log import Log
 from smart_monitor.daemon.process import look
 from smart_monitor.daemon.trainer import Trainer as Tracker
-from smart_monitor.model import HOST, RECORD, TICK, Record
+from smart_monitor.model import HOST, RECORD, STATE, TICK, Record
 from tests.daemon.watching import Monitor, command, status, until
 
 pytestmark = pytest.mark.timeout(180)
@@ -229,6 +229,15 @@ def test_a_process_says_what_it_does(sleeper: subprocess.Popen[bytes]) -> None:
     assert found.rss > 0
     sleeper.send_signal(signal.SIGSTOP)
     until(lambda: (seen := look(sleeper.pid)) is not None and seen.doing == "stopped", "its being stopped")
+
+
+def test_lines_that_come_after_the_last_word_do_not_take_it_back() -> None:
+    made = Tracker(Log())
+    made.heed(Record("r", "status", 0, seen=1e9, kind=STATE, state="completed"))
+    assert made.is_late(Record("r", "jsonl", 1, 9, seen=1e9 + 5), began=False)
+    assert not made.is_late(Record("r", "jsonl", 2, 0, seen=1e9 + 6), began=True)
+    made.heed(Record("r", "status", 2, seen=1e9 + 10, kind=STATE, state="completed"))
+    assert not made.is_late(Record("r", "jsonl", 3, 10, seen=1e9 + 500), began=False)
 
 
 def test_state_that_is_none_is_as_good_as_nothing() -> None:
