@@ -64,7 +64,7 @@ class AdvancedAnomalyDetector:
         given = {"gradient": gradient, "learning_rate": learning_rate, "batch_size": batch_size,
                  "convergence": convergence, "reward": reward}  # fmt: skip
         made = {name: part(**group(given[name], part, name), repeat=repeat) for name, part in PARTS.items()}
-        self.output_dir = Path(output_dir)
+        self.output_dir, self.rank = Path(output_dir), int(rank)
         self.gradient: GradientAnomalyDetector = made["gradient"]
         self.learning_rate: LearningRateAnomalyDetector = made["learning_rate"]
         self.batch_size: BatchSizeImpactAnalyzer = made["batch_size"]
@@ -73,7 +73,7 @@ class AdvancedAnomalyDetector:
         self.file = AlertFile(self.output_dir, int(max_alerts), max_days)
         self.counts: dict[str, int] = {}
         """Alerts so far, by category."""
-        self._capture = Capture(self.output_dir, rank, limits)
+        self._capture = Capture(self.output_dir, self.rank, limits)
         self._step = -1
 
     def analyze_training_step(
@@ -120,7 +120,7 @@ class AdvancedAnomalyDetector:
     ) -> None:
         for alert in alerts:
             self.counts[alert["category"]] = self.counts.get(alert["category"], 0) + 1
-        self.file.append(alerts)
+        self.file.append({"rank": self.rank, **alert} for alert in alerts)
         serious = [alert for alert in alerts if alert["level"] != "info"]
         if batch is not None and serious:
             last = self.gradient.last

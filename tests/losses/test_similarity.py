@@ -146,6 +146,32 @@ def test_the_operations_serve_a_loss_of_ones_own() -> None:
     assert [0.5, -2.0] == stable.stable_clamp(torch.tensor([9.0, -9.0])).tolist()
 
 
+def test_each_operation_is_its_formula_in_double_precision_and_so_is_its_slope() -> None:
+    stable = StableLossFunctions()
+    (x,) = [f.requires_grad_() for f in features(1, batch=3, width=4, dtype=torch.float64)]
+    twins = {
+        stable.stable_norm: lambda v: v / v.norm(dim=-1, keepdim=True),
+        stable.stable_logsumexp: lambda v: v.exp().sum(-1).log(),
+        stable.stable_clamp: lambda v: v.clamp(-100, 100),
+    }
+    for operation, formula in twins.items():
+        torch.testing.assert_close(operation(x), formula(x))
+        torch.testing.assert_close(operation(x.float()).double(), formula(x), rtol=1e-6, atol=1e-6)
+        assert torch.autograd.gradcheck(operation, (x,))
+        huge = operation((x.detach().float() * 1e20).requires_grad_())
+        assert torch.isfinite(huge).all()
+
+
+def test_where_the_naive_form_gives_nan_the_stable_one_does_not() -> None:
+    """Zero vectors, 1e20, float16: the length of a naive normalisation is 0 or infinite there."""
+    for bad in (torch.zeros(2, 4), torch.full((2, 4), 1e20), torch.full((2, 4), 300.0, dtype=torch.float16)):
+        naive = bad / bad.square().sum(-1, keepdim=True).sqrt()
+        found = StableLossFunctions().stable_norm(bad)
+        assert torch.isnan(naive).any() or (naive == 0).any()
+        assert torch.isfinite(found).all()
+        torch.testing.assert_close(found.norm(dim=-1), torch.full((2,), float(bad.any())))
+
+
 def test_what_cannot_be_meant_is_refused_in_a_sentence() -> None:
     with pytest.raises(ValueError, match="loss_version is 0"):
         get_stable_loss_function(4)
