@@ -8,6 +8,7 @@ nobody here, or somebody who cannot have written these files, is of another mach
 from __future__ import annotations
 
 import os
+import stat
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -85,13 +86,15 @@ class Trainer:
     def survey(self, paths: Sequence[str], held: int | None) -> None:
         """Learn when and by whom `paths` were last written, and who holds them open. From the thread that may hang."""
         newest, whose = 0.0, -1
-        for path in paths:
-            try:
-                found = os.stat(path)
-            except OSError:
-                continue
-            if found.st_mtime > newest:
-                newest, whose = found.st_mtime, found.st_uid
+        # A directory's time is changed by others as well; it speaks only where no file does.
+        for folders in (False, True):
+            for path in paths if not newest else ():
+                try:
+                    found = os.stat(path)
+                except OSError:
+                    continue
+                if stat.S_ISDIR(found.st_mode) == folders and found.st_mtime > newest:
+                    newest, whose = found.st_mtime, found.st_uid
         self._newest, self._owner, self._held = newest, whose, held
 
     def heed(self, record: Record) -> None:
