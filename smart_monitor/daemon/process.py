@@ -11,6 +11,7 @@ import os
 import signal
 import struct
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -78,6 +79,34 @@ def owner(pid: int) -> int | None:
         return os.stat(f"/proc/{pid}").st_uid
     except OSError:
         return None
+
+
+def concerns(pid: int, places: Sequence[str]) -> bool:
+    """May the process have to do with training in one of `places` (directories)?
+
+    It runs Python, or stands in or above one of them, or was given one as an argument. True where we may not look: another
+    user's process is not judged by what can't be seen of it.
+    """
+    try:
+        command, stands = _bytes(pid, "cmdline"), os.readlink(f"/proc/{pid}/cwd")
+        if b"python" in command or os.path.basename(os.readlink(f"/proc/{pid}/exe")).startswith("python"):
+            return True
+    except PermissionError:
+        return pid != 1
+    except OSError:
+        return False
+    return any(
+        place.encode() in command or (len(stands) > 1 and (_within(place, stands) or _within(stands, place))) for place in places
+    )
+
+
+def _within(inner: str, outer: str) -> bool:
+    return inner == outer or inner.startswith(f"{outer.rstrip('/')}/")
+
+
+def _bytes(pid: int, name: str) -> bytes:
+    with open(f"/proc/{pid}/{name}", "rb") as file:
+        return file.read(1 << 14)
 
 
 @lru_cache(maxsize=1)

@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from smart_monitor.daemon.process import Handle, Process, boot, in_words, look, owner, since
+from smart_monitor.daemon.process import Handle, Process, boot, concerns, in_words, look, owner, since
 from smart_monitor.model import RECORD, STATE, Record
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ LATE = 60.0
 """Seconds after the trainer's last word in which lines of its other files still come."""
 LARGEST = 1 << 22
 """Linux gives no larger pids."""
-INITS = ("init", "systemd")
 
 
 class Trainer:
@@ -59,6 +58,8 @@ class Trainer:
         self._newest, self._owner = 0.0, -1
         """When, and by whom, the files that we follow were last written; learned by `survey`."""
         self._held: int | None = None
+        self._places: list[str] = []
+        """The directories of the files."""
         self._worded = self._summary = False
         """Does it say what it is doing? Was its last line a summary of the whole?"""
         self._heard = 0.0
@@ -96,6 +97,7 @@ class Trainer:
                 if stat.S_ISDIR(found.st_mode) == folders and found.st_mtime > newest:
                     newest, whose = found.st_mtime, found.st_uid
         self._newest, self._owner, self._held = newest, whose, held
+        self._places = [path if os.path.isdir(path) else os.path.dirname(path) for path in paths]
 
     def heed(self, record: Record) -> None:
         """Take in a line of the trainer's."""
@@ -241,12 +243,12 @@ class Trainer:
         return True
 
     def _may_have_written(self, found: Process) -> bool:
-        """Its owner wrote the files, and it existed when they were last written."""
+        """Its owner wrote the files, it existed when they were last written, and it looks like a trainer."""
         if not self._newest or since(found.started) > self._newest + CLOCK:
             return False
         if owner(found.pid) != self._owner:
             return False
-        return found.pid != 1 or _name(1) not in INITS
+        return concerns(found.pid, self._places)
 
     # -- remembering ------------------------------------------------------------------------------
 
@@ -289,11 +291,3 @@ class Trainer:
             found |= {"doing": known.doing, "cpu_percent": self.cpu_percent, "rss": known.rss}
             found |= {"gone": self._gone, "ended": in_words(self.code) if self._gone else ""}
         return found
-
-
-def _name(pid: int) -> str:
-    try:
-        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
-            return file.read().strip()
-    except OSError:
-        return ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -188,8 +189,8 @@ def tick(made: Tracker, word: str = "training") -> Record:
 
 
 @pytest.fixture
-def sleeper() -> Iterator[subprocess.Popen[bytes]]:
-    child = subprocess.Popen(["sleep", "600"])
+def sleeper(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    child = subprocess.Popen(["sleep", "600"], cwd=tmp_path)
     yield child
     child.kill()
     child.wait()
@@ -198,6 +199,34 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
 def test_a_process_younger_than_the_last_line_did_not_write_it(tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
     assert "unknown" == tick(tracker(tmp_path / "status", sleeper.pid, seen=1e9)).state
     assert "alive" == tick(tracker(tmp_path / "status", sleeper.pid)).state
+
+
+def test_a_process_that_has_nothing_to_do_with_the_run_is_not_the_trainer(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "run").mkdir()
+    stranger = subprocess.Popen(["sleep", "600"], cwd=tmp_path / "elsewhere")
+    try:
+        assert "unknown" == tick(tracker(tmp_path / "run" / "status", stranger.pid)).state
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+def test_a_trainer_in_another_container_is_unknown_and_its_end_no_death(tmp_path: Path) -> None:
+    apart = ["unshare", "--pid", "--fork", "--kill-child"]
+    if shutil.which("unshare") is None or subprocess.run([*apart, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("a namespace of processes needs unshare and the right to use it")
+    with Monitor(tmp_path) as monitor:
+        child = subprocess.Popen([*apart, sys.executable, "-c", WRITES, str(tmp_path), str(LATER), "hang"])
+        try:
+            monitor.says("The trainer's process 1 can't be found here")
+            assert "unknown" == word(tmp_path)
+        finally:
+            child.kill()
+            child.wait()
+        before = len(monitor.journal())
+        until(lambda: len(monitor.journal()) > before + 10, "ticks")
+        assert [] == [k for k in monitor.findings() if k == "process_gone"]
 
 
 def test_we_are_never_the_trainer(tmp_path: Path) -> None:
