@@ -56,14 +56,25 @@ class Monitor:
         self.process.wait()
 
     def stop(self) -> int:
-        """SIGTERM; its exit code, -9 if it did not listen."""
+        """SIGTERM, once it hears that (an interpreter that is still starting does not); its exit code, -9 if it did not end."""
         assert self.process is not None
+        wait(self.listens, 20)
         self.process.send_signal(signal.SIGTERM)
         try:
             return self.process.wait(40)
         except subprocess.TimeoutExpired:
             self.kill()
             return -9
+
+    def listens(self) -> bool:
+        """Does it catch SIGTERM, or is it gone?"""
+        assert self.process is not None
+        try:
+            lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
+        except OSError:
+            return True
+        caught = next((line.split()[1] for line in lines if line.startswith("SigCgt:")), "")
+        return not caught or bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
 
     def end(self) -> None:
         """Nothing of it stays, whatever happened."""
