@@ -137,7 +137,7 @@ class LearningRateAnomalyDetector:
         self.window_size, self.total_steps = window_size, total_steps
         self._settings = Settings(learning_rate_min=min_lr, learning_rate_max=max_lr, learning_rate_change=change_threshold)
         self._tuned: dict[str, dict[str, Any]] = {
-            "learning_rate_range": {"records": window_size, "abrupt": 10.0}, "learning_rate_change": {"settled": 3},
+            "learning_rate_range": {"records": window_size, "abrupt": 10.0}, "learning_rate_change": {"settled": 2},
         }  # fmt: skip
         self._repeat = repeat
         self._panels: dict[int, Panel] = {}

@@ -31,8 +31,8 @@ class GradientHealthMonitor:
 
     A layer is a parameter tensor, by its dotted name. grad_clip_threshold: what `apply_gradient_clipping` clips to if
     it is not told. vanishing_threshold, exploding_threshold: of a layer's norm, the latter of the total as well.
-    log_frequency: steps between two lines and two calls of the logger. enable_detailed_logging: the norm of every layer
-    goes to the logger, too. logger: see `log_to`; without one a running wandb run is used.
+    log_frequency: steps between two lines. enable_detailed_logging: as often the norm of every layer goes to the logger,
+    too, which gets the others at each call. logger: see `log_to`; without one a running W&B run is used.
 
     The model may get its layers later. Each check waits for the device once.
     """
@@ -59,6 +59,7 @@ class GradientHealthMonitor:
         self.logger = logger
         self.last_stats: dict[str, Any] | None = None
         self._checks = 0
+        self._logged = False
         self._told: set[str] = set()
         """Trouble that was told and is still there."""
         self._measured = Measure()
@@ -89,8 +90,8 @@ class GradientHealthMonitor:
     def log_statistics(self, stats: Mapping[str, Any] | None = None, step: int | None = None, logger: Any = None) -> None:
         """Print and log `stats` (the last check, if not given).
 
-        Every `log_frequency` steps the line of the step is printed and the metrics go to the logger; trouble is printed,
-        with what to do, when it begins, and from then on as often as the line.
+        The metrics go to the logger. Every `log_frequency` steps the line of the step is printed; trouble is printed, with
+        what to do, when it begins, and from then on as often as the line.
         """
         stats = stats or self.last_stats or self.check_gradients()
         step = self._checks if step is None else int(step)
@@ -103,17 +104,18 @@ class GradientHealthMonitor:
             for sentence in trouble.values():
                 print(f"\n{sentence}")
         logger = logger if logger is not None else self.logger if self.logger is not None else running_wandb()
-        if logger is not None and (due or fresh):
-            log_to(logger, self.metrics(stats), step)
+        if logger is not None:
+            log_to(logger, self.metrics(stats, detailed=bool(due or fresh or not self._logged)), step)
+            self._logged = True
 
-    def metrics(self, stats: Mapping[str, Any]) -> dict[str, float]:
-        """`stats` under the names that go to loggers: grad/global_norm … grad/has_inf, grad_layer/* if detailed."""
+    def metrics(self, stats: Mapping[str, Any], *, detailed: bool = True) -> dict[str, float]:
+        """`stats` under the names that go to loggers: grad/global_norm … grad/has_inf, and grad_layer/* if enabled."""
         found = {
             "grad/global_norm": stats["global_grad_norm"], "grad/max_norm": stats["max_grad_norm"],
             "grad/min_norm": stats["min_grad_norm"], "grad/mean_norm": stats["mean_grad_norm"],
             "grad/has_nan": int(stats["has_nan"]), "grad/has_inf": int(stats["has_inf"]),
         }  # fmt: skip
-        if self.enable_detailed_logging:
+        if self.enable_detailed_logging and detailed:
             found |= {f"grad_layer/{name}": layer["norm"] for name, layer in stats["layer_stats"].items()}
         return found
 

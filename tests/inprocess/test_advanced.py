@@ -14,7 +14,10 @@ torch = pytest.importorskip("torch", reason="no PyTorch here: pip install 'smart
 
 from torch import nn  # noqa: E402
 
+from smart_monitor.config import Settings  # noqa: E402
+from smart_monitor.engine import Engine  # noqa: E402
 from smart_monitor.inprocess.alerts import AlertFile  # noqa: E402
+from smart_monitor.model import Record  # noqa: E402
 from smart_monitor.probe import (  # noqa: E402
     AdvancedAnomalyDetector,
     AnomalyDetectionHook,
@@ -24,6 +27,7 @@ from smart_monitor.probe import (  # noqa: E402
     LearningRateAnomalyDetector,
     ProfilerHooks,
 )
+from smart_monitor.registry import rule_classes  # noqa: E402
 from tests.inprocess.training import network, train  # noqa: E402
 
 pytestmark = pytest.mark.torch
@@ -158,6 +162,22 @@ def test_the_advanced_configuration_holds_literally(tmp_path: Path):
     assert detector.convergence.plateau_threshold == 0.0005
     optimizer.param_groups[0]["lr"] = 1.25e-3
     assert [a["kind"] for a in detector.analyze_training_step(model, optimizer, 1.0, 8)] == ["learning_rate_change"]
+
+
+def test_in_process_and_in_a_log_the_same_rule_says_the_same():
+    generator = torch.Generator().manual_seed(4)
+    norms = torch.randn(300, generator=generator).mul(0.2).exp()
+    norms[[60, 61, 150, 240]] *= torch.tensor([20.0, 20.0, 7.0, 1e3])
+    model = nn.Linear(1, 1, bias=False)
+    detector, found = GradientAnomalyDetector(), []
+    for step, norm in enumerate(norms):
+        model.weight.grad = norm.reshape(1, 1)
+        found += detector.analyze_gradients(model, step)
+    outside = Engine("run", Settings(), {"gradient_explosion": rule_classes()["gradient_explosion"]}).replay(
+        Record("run", "log", step, step, values={"grad_norm": float(norm)}) for step, norm in enumerate(norms)
+    )
+
+    assert [a["step"] for a in found if a["kind"] == "gradient_explosion"] == [f.step for f in outside] == [60, 240]
 
 
 @pytest.mark.parametrize(("norm", "told"), [(30.0, False), (500.0, True), (1e-9, True)])

@@ -112,11 +112,13 @@ def test_a_logger_is_anything_with_log_and_gets_the_names_that_are_charted():
 
     rows, board = Rows(), Board()
     monitor = GradientHealthMonitor(backward(), log_frequency=10, enable_detailed_logging=True, logger=rows)
-    for step in range(25):
-        monitor.log_statistics(monitor.check_gradients(), step=step)
+    stats = monitor.check_gradients()
+    for step in range(3, 25):
+        monitor.log_statistics(stats, step=step)
     monitor.log_statistics(step=30, logger=board)
 
-    assert len(rows) == 3
+    assert len(rows) == 22
+    assert [i + 3 for i, row in enumerate(rows) if any(k.startswith("grad_layer/") for k in row)] == [3, 10, 20]
     assert {k for k in rows[0] if k.startswith("grad/")} == {
         "grad/global_norm", "grad/max_norm", "grad/min_norm", "grad/mean_norm", "grad/has_nan", "grad/has_inf"
     }  # fmt: skip
