@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from smart_monitor.incidents import KEPT, RANK, gate_width
@@ -45,7 +45,9 @@ class Accord:
         result: list[Output] = []
         for at, output in enumerate(outputs):
             if isinstance(output, Finding):
-                said[output.id] = _named(output, found.get(output.id), ranks)
+                said[output.id] = (
+                    output if ranks < 2 or _of_the_run(judge, [output.kind]) else _named(output, found.get(output.id))
+                )
                 result.append(said[output.id])
             elif isinstance(output, Decision):
                 decided = self._decide(output, judge, found)
@@ -112,16 +114,17 @@ class Accord:
 
     def _opened(self, event: IncidentEvent, judge: Judge, past: list[dict[str, Any]], ranks: int) -> IncidentEvent:
         rank = judge.rank
+        several = ranks > 1 and not _of_the_run(judge, event.kinds)
         past.append({
             "id": event.id, "first": rank, "ranks": [rank], "open": [rank], "severity": event.severity,
             "kinds": list(event.kinds), "findings": list(event.findings),
             "first_step": event.first_step, "last_step": event.last_step, "seq": event.seq + 1,
-            "attempt": judge.attempts.number, "decision": "", "escalated": False, "several": ranks > 1,
+            "attempt": judge.attempts.number, "decision": "", "escalated": False, "several": several,
         })  # fmt: skip
         over = [i for i in past if not i["open"]]
         for old in over[:-PAST]:
             past.remove(old)
-        return dataclasses.replace(event, message=_told(event.message, [rank])) if ranks > 1 else event
+        return dataclasses.replace(event, message=_told(event.message, [rank])) if several else event
 
     @staticmethod
     def _joined(event: IncidentEvent, judge: Judge, past: list[dict[str, Any]]) -> dict[str, Any] | None:
@@ -191,10 +194,13 @@ class Accord:
         self._known, self._best = state["known"], state["best"]
 
 
-def _named(finding: Finding, joins: int | None, ranks: int) -> Finding:
-    """The finding with the rank in its words, where there are several."""
-    if ranks < 2 or finding.kind == "rank_lag":
-        return finding
+def _of_the_run(judge: Judge, kinds: Iterable[str]) -> bool:
+    """Are these findings about the run as a whole?"""
+    return any(judge.rules[kind].of_the_run for kind in kinds if kind in judge.rules)
+
+
+def _named(finding: Finding, joins: int | None) -> Finding:
+    """The finding with the rank in its words."""
     evidence = finding.evidence if joins is None else {**finding.evidence, JOINS: joins}
     return dataclasses.replace(finding, message=f"rank {finding.rank}: {finding.message}", evidence=evidence)
 

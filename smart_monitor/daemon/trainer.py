@@ -148,8 +148,9 @@ class Trainer:
             return record
         values, ids = dict(record.values), {}
         if self.process is not None:
-            ids = {"pid": str(self.process.pid), "started": str(self.process.started), "doing": self.process.doing}
+            ids = {"pid": str(self.process.pid), "started": str(self.process.started)}
             if self.word == ALIVE:
+                ids["doing"] = self.process.doing
                 values["process_rss_bytes"] = float(self.process.rss)
                 if self.cpu_percent is not None:
                     values["process_cpu_percent"] = self.cpu_percent

@@ -140,6 +140,8 @@ class Rule:
     """Askings to which it must have answered no before it can fire anew; 0: every yes is told."""
     survives: ClassVar[bool] = False
     """Does its memory outlive the attempt?"""
+    of_the_run: ClassVar[bool] = False
+    """Is it about the run as a whole, and not about the rank that is asked?"""
 
     def __init__(self) -> None:
         self.memory: dict[str, Any] = {}

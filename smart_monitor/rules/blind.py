@@ -20,6 +20,7 @@ class Blind(Rule):
     severity = "warning"
     family = "sight"
     listens = (TICK,)
+    of_the_run = True
     ended_by = (RECORD,)
 
     def judge(self, moment: Moment, metric: str) -> Verdict | None:

@@ -18,6 +18,7 @@ class CheckpointLost(Rule):
 
     severity = "warning"
     listens = (OUTCOME,)
+    of_the_run = True
     rearm = 0
 
     def judge(self, moment: Moment, metric: str) -> Verdict | None:

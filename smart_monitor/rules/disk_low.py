@@ -23,6 +23,7 @@ class DiskLow(Rule):
     severity = "warning"
     family = "host"
     listens = (TICK,)
+    of_the_run = True
     rearm = 3
 
     def judge(self, moment: Moment, metric: str) -> Verdict | None:

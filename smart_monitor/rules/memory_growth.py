@@ -36,6 +36,7 @@ class MemoryGrowth(Rule):
     severity = "warning"
     family = "host"
     listens = (TICK,)
+    of_the_run = True
 
     def judge(self, moment: Moment, metric: str) -> Verdict | None:
         limit, values = moment.settings.memory_limit, moment.record.values

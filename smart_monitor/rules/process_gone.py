@@ -24,6 +24,7 @@ class ProcessGone(Rule):
     severity = "critical"
     family = "progress"
     listens = (STATE, TICK)
+    of_the_run = True
     ended_by = (RECORD,)
     survives = True
 

@@ -27,6 +27,7 @@ class RankLag(Rule):
     severity = "warning"
     family = "ranks"
     listens = (PEER, TICK)
+    of_the_run = True
     survives = True
 
     def judge(self, moment: Moment, metric: str) -> Verdict | None:

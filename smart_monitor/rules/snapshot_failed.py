@@ -19,6 +19,7 @@ class SnapshotFailed(Rule):
 
     severity = "warning"
     listens = (OUTCOME,)
+    of_the_run = True
     rearm = 0
 
     def judge(self, moment: Moment, metric: str) -> Verdict | None:

@@ -37,6 +37,7 @@ class Stall(Rule):
     severity = "warning"
     family = "progress"
     listens = (RECORD, STATE, TICK, PEER)
+    of_the_run = True
     survives = True
 
     def judge(self, moment: Moment, metric: str) -> Verdict | None:
