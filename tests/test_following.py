@@ -286,12 +286,12 @@ def test_what_was_judged_since_the_cursor_was_saved_is_not_given_again(lengths: 
             append(base / "m.csv", table)
         follower.cursor = kept
         follower.start()
-        last: dict[str, list[Record]] = {r.source: [r] for r in after}
+        last = {r.source: {RECORD: r} for r in after}
         counts: dict[str, dict[str, int]] = {}
         for r in after:
             inner = counts.setdefault(r.source, {})
             inner[r.ids["file"]] = inner.get(r.ids["file"], 0) + 1
-        follower.source.taken_up(last, counts)
+        follower.cursor = follower.source.taken_up(follower.cursor, last, counts)
         found += follower.look() + follower.look()
         if not extra:
             append(base / "m.jsonl", content)
@@ -311,7 +311,7 @@ def test_a_status_that_was_judged_before_a_crash_is_not_judged_again(tmp_path: P
     assert ("status", {"accuracy": 70.0}) == (judged.source, judged.values)
     follower.cursor = kept
     follower.start()
-    follower.source.taken_up({"status": [judged]}, {"status": {"": 1}})
+    follower.cursor = follower.source.taken_up(kept, {"status": {RECORD: judged}}, {"status": {"": 1}})
     assert [] == follower.look()
     status(tmp_path, 2, accuracy=71)
     assert [71.0] == [v for *_, v in told(follower.look(), "accuracy")]

@@ -82,9 +82,8 @@ def examine(base: Path, out: Path | None, settings: Settings) -> Iterator[Check]
     place = Place(base, out)
     known = read_vitals(place)
     yield from _monitor(place, known)
-    yield from _source(base, settings)
+    yield from _source(base, settings, known)
     yield from _process(known)
-    yield from _others(base)
     yield from _values(known, settings)
     yield from _checkpoints(base, settings)
     yield from _disk(place, settings)
@@ -112,26 +111,50 @@ def _monitor(place: Any, known: dict[str, Any] | None) -> Iterator[Check]:
         yield Check("note", f"no file-system events ({known['watchdog']}); values are sampled every 0.5 s all the same")
 
 
-def _source(base: Path, settings: Settings) -> Iterator[Check]:
+def _source(base: Path, settings: Settings, known: dict[str, Any] | None) -> Iterator[Check]:
+    """What there is to be read, what of it is of use, and what is missing."""
+    from smart_monitor.discovery import find
+    from smart_monitor.following.part import amount
+    from smart_monitor.sources import Options
     from smart_monitor.sources.status_json import StatusFile
 
-    source = StatusFile(base, base.name, int(settings.max_status_mb * 2**20))
-    seen = source.read({}, time.time(), time.monotonic())
-    if not seen.sight.ok or not (seen.records or seen.heartbeat):
-        why = seen.sight.why or "it could not be read whole just now"
-        yield Check("bad", f"nothing to read: {why}", f"The trainer must write {source.paths[0]} (or {source.paths[1]}).")
-        return
-    age = time.time() - os.stat(seen.sight.path).st_mtime
-    yield Check("ok" if age < 600 else "note", f"reads {seen.sight.path}, written {age:.0f} s ago")
-    for record in seen.records:
-        if record.kind == "record":
-            names = ", ".join(sorted(record.values)) or "no metric"
-            yield Check("ok" if "loss" in record.values else "note", f"at {record.by} {record.step} it gives {names}",
-                        "" if "loss" in record.values else "Without a loss most rules have nothing to judge.")  # fmt: skip
-        elif record.state:
-            yield Check("note", f"the trainer says it is {record.state}", "In this state values are not judged.")
-    for oddity in seen.oddities:
-        yield Check("note", oddity)
+    options = Options(int(settings.max_status_mb * 2**20), settings.log_patterns)
+    found = find(base, only=settings.source, options=options)
+    told = {t["path"]: t for t in (known or {}).get("sources", [])}
+    given: set[str] = set()
+    readable = []
+    for chosen in found.chosen:
+        seen = chosen.open(base.name, options=options).read({}, time.time(), time.monotonic())
+        if not seen.sight.ok:
+            yield Check("bad", f"{found.shown(chosen)} ({chosen.format.title}) can't be read: {seen.sight.why}")
+            continue
+        readable.append(chosen)
+        age = time.time() - chosen.written
+        amounts = f"; seen: {amount(told[seen.sight.path])}" if seen.sight.path in told else ""
+        yield Check(
+            "ok" if age < 600 else "note", f"reads {seen.sight.path} ({chosen.format.title}), written {age:.0f} s ago{amounts}"
+        )
+        given |= {name for r in seen.records for name in r.values}
+        if seen.records and seen.records[-1].kind == "state":
+            yield Check("note", f"the trainer says it is {seen.records[-1].state}", "In this state values are not judged.")
+        for oddity in seen.oddities:
+            yield Check("note", oddity)
+    if not readable:
+        paths = StatusFile(base, base.name).paths
+        yield Check("bad", f"nothing to read in {base}",
+                    f"The trainer must write {paths[0]} (or {paths[1]}), JSON lines, TensorBoard events or CSV there, or "
+                    "you give the directory where it does with --base-dir.")  # fmt: skip
+    else:
+        names = ", ".join(sorted(given)[:20]) or "no metric yet"
+        mend = "" if "loss" in given else "Without a loss most rules have nothing to judge."
+        yield Check("note" if mend else "ok", f"it gives {names}", mend)
+        if all(s.format.late for s in readable):
+            yield Check("note", f"{found.shown(readable[0])} is all there is", readable[0].format.late)
+    for left in found.others[:10]:
+        mend = "" if left.format.live else f"Afterwards: smart-monitor replay {base} --source {left.format.name}"
+        yield Check("note", f"leaves out {found.shown(left)} ({left.format.title}): {left.why}", mend)
+    for sentence in found.notes:
+        yield Check("note", sentence)
 
 
 def _process(known: dict[str, Any] | None) -> Iterator[Check]:
@@ -149,16 +172,6 @@ def _process(known: dict[str, Any] | None) -> Iterator[Check]:
     }.get(found["word"], ("ok", ""))
     yield Check(state, f"the trainer is {told[0]}", fix)
     yield from (Check("ok", line) for line in told[1:])
-
-
-def _others(base: Path) -> Iterator[Check]:
-    """What else lies there."""
-    from smart_monitor.discovery import find
-
-    found = find(base, live=False)
-    found.chosen = [s for s in found.chosen if s.format.name != "status"]
-    for sentence in found.sentences()[:10]:
-        yield Check("note", f"for replay: {sentence}")
 
 
 def _values(known: dict[str, Any] | None, settings: Settings) -> Iterator[Check]:

@@ -76,6 +76,7 @@ def describe(pid: int | None, known: dict[str, Any] | None, out: str) -> list[st
         unseen = f", {known['unseen_steps']} steps known to be unseen" if known["unseen_steps"] else ""
         ranks = f", {words(known['ranks'])}" if len(known.get("ranks", [])) > 1 else ""
         lines.append(f"  records    {known['records']} judged, attempt {known['attempt']}{ranks}{unseen}")
+    lines += sources(known.get("sources", []), time.time())
     lines += trainer(known.get("process"), known.get("pace"), time.time())
     warming = [n["metric"] for n in known.get("near", []) if n["warming_up"]]
     if warming:
@@ -119,6 +120,18 @@ def trainer(known: dict[str, Any] | None, pace: dict[str, Any] | None, now: floa
     if pace and not pace["resting"] and word in ("alive", "silent", "unknown"):
         usual = f", a step usually takes {pace['usual']:.3g} s" if pace["usual"] else ""
         lines.append(f"  pace       phase {pace['phase']}{usual}; a stall is called after {pace['budget']:.0f} s")
+    return lines
+
+
+def sources(known: list[dict[str, Any]], now: float) -> list[str]:
+    """What is read, how much of it was seen, and how old the newest record is."""
+    from smart_monitor.following.part import amount
+
+    lines = []
+    for told in known:
+        newest = "" if told["newest"] is None else f", newest {_ago(now - told['newest'])}"
+        blind = "" if told["ok"] else f"; can't be seen now: {told['why']}"
+        lines.append(f"  reads      {told['name']}: {amount(told)}{newest}{blind} ({told['path']})")
     return lines
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
+from typing import Any
 
 from smart_monitor import __version__
 from smart_monitor.checkpoints.mounts import mount_point
@@ -25,6 +26,7 @@ from smart_monitor.daemon.vitals import fresh_for, vitals, write_vitals
 from smart_monitor.daemon.wake import Wake
 from smart_monitor.engine import Engine
 from smart_monitor.following import RunSource
+from smart_monitor.following.part import amount
 from smart_monitor.journal import Journal
 from smart_monitor.model import HOST, OUTCOME, RECORD, STATE, TICK, Decision, Finding, IncidentEvent, Output, Record
 from smart_monitor.names import clean
@@ -97,8 +99,11 @@ class Run:
         self.remote = RemoteCopies(place.out, self.name, [place.base, place.out], self.settings, dry=self.dry)
         self.word, self.unseen = saved.word, saved.unseen
         self.trainer.restore(saved.process)
-        self.cursor, self._again = saved.cursor, recovery.recover(self, saved)
-        self.contact.met = self.met or saved.met or self._again.lived
+        again = recovery.recover(self, saved)
+        self.contact.met = self.met or saved.met or again.lived
+        self.source = RunSource(self.place.base, self.name, self.settings, final=self.judge_all)
+        # Where the state is older than the journal: what stands in that is not to be read as new.
+        self.cursor = self.source.taken_up(saved.cursor, again.last, again.counts)
         behind = self.journal.number > saved.number
         self.journal.number = max(self.journal.number, saved.number)
         self.journal.records = max(self.journal.records, saved.records)
@@ -110,11 +115,8 @@ class Run:
             self.save(durable=False)
 
     def _look(self, deliver: Callable[[Eye, Pass | None], None], pool: Pool, crowded: Callable[[], bool]) -> None:
-        self.source = source = RunSource(self.place.base, self.name, self.settings, final=self.judge_all)
-        # Where the state is older than the journal: what stands in that is not to be read as new.
-        source.taken_up({name: list(kinds.values()) for name, kinds in self._again.last.items()}, self._again.counts)
-        self.eye = Eye(source, dict(self.cursor), deliver, self.keeper.holding.glance, crowded)
-        self.wake = Wake(self.eye, lambda: source.paths) if self.settings.watchdog and self.watchdog else None
+        self.eye = Eye(self.source, dict(self.cursor), deliver, self.keeper.holding.glance, crowded)
+        self.wake = Wake(self.eye, lambda: self.source.paths) if self.settings.watchdog and self.watchdog else None
         self.outlook.begin(self.eye)
         self.eye.start(pool, mount_point(self.place.base.absolute()))
         if self.wake is not None:
@@ -146,6 +148,8 @@ class Run:
             self.log.info(f"{len(store.open)} promised snapshots will be made after the next start")
         self.save(durable=True)
         self.refresh_vitals(stopped=True)
+        for told in self.seen:
+            self.log.info(f"Seen of {told['name']}: {amount(told)}")
         self.log.info("Smart Monitor stops")
         self._close_files()
 
@@ -377,6 +381,11 @@ class Run:
     def met(self) -> bool:
         """Was all taken in that stood there when we met the run?"""
         return self.contact.met
+
+    @property
+    def seen(self) -> Sequence[Mapping[str, Any]]:
+        """What is read, how much of it was seen and how old it is (`Part.told`)."""
+        return self.source.summary if self.eye is not None else ()
 
     @property
     def busy(self) -> bool:

@@ -31,7 +31,7 @@ def vitals(run: Run, *, stopped: bool = False) -> dict[str, Any]:
         "trainer": run.word, "records": run.journal.records, "last_seen": run.last_seen, "unseen_steps": run.unseen,
         "copying": store.busy, "copy": store.progress, "promised": [i.name for i in store.open],
         "remote": run.remote.vitals(time.monotonic()),
-        "ranks": sorted(run.engine.ranks), "process": process(run), "pace": pace(run),
+        "ranks": sorted(run.engine.ranks), "process": process(run), "pace": pace(run), "sources": list(run.seen),
         "holds": run.keeper.holding.vitals(),
         "watchdog": "off" if run.wake is None else run.wake.trouble or "on", "trouble": run.complaint.text, "stopped": stopped,
         "poll_interval": run.settings.poll_interval,

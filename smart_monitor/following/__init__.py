@@ -80,22 +80,38 @@ class RunSource:
         self._found: Found | None = None
         self._verdicts: Verdicts = {}
         self._looked = self._pause = 0.0
-        self._again: dict[str, tuple[Sequence[Record], Mapping[str, int]]] = {}
-        self._seeds: list[Record] = []
+        self._waiting: dict[str, dict[str, Any]] = {}
+        """What was given before a crash by sources that are yet to be found."""
         self.paths = self._where()
 
     def configure(self, settings: Settings) -> None:
         """Go on with other settings. From any thread: they hold from the next look on."""
         self._wanted = _Wanted.of(settings)
 
-    def taken_up(self, last: Mapping[str, Sequence[Record]], counts: Mapping[str, Mapping[str, int]]) -> None:
-        """To be told before the first look: what was given since the cursor was saved. It is not given again.
+    def taken_up(
+        self, cursor: Cursor, last: Mapping[str, Mapping[str, Record]], counts: Mapping[str, Mapping[str, int]]
+    ) -> Cursor:  # fmt: skip
+        """Where it stands after what was given since `cursor` was saved, which is not given again. Opens nothing.
 
-        By source: its last record and state, and how many there were of each of its files (`ids["file"]`).
+        By source: its last record and state (the later one behind), and how many there were of each file (`ids["file"]`).
         """
-        self._again = {name: (records, counts.get(name, {})) for name, records in last.items()}
-        seeds = [r for records in last.values() for r in records if r.kind == RECORD]
-        self._seeds = sorted(seeds, key=lambda r: -1 if r.step is None else r.step)
+        if not last:
+            return cursor
+        self._restore(cursor, 0.0)
+        if "merging" not in cursor:  # the state is lost: the last lines of the journal tell who gave what
+            for record in sorted((kinds[RECORD] for kinds in last.values() if RECORD in kinds), key=lambda r: r.step or 0):
+                self._merging.remember(record)
+        parts = {p.name: p for p in self._parts}
+        for name, kinds in last.items():
+            records, given = list(kinds.values()), counts.get(name, {})
+            if name in parts:
+                parts[name].take_up(records, given)
+            else:
+                waits = self._waiting.get(name, {"counts": {}})
+                sums = {file: given.get(file, 0) + waits["counts"].get(file, 0) for file in {*given, *waits["counts"]}}
+                self._waiting[name] = {"counts": sums, "step": records[-1].step, "time": records[-1].time}
+        self._cursor = None
+        return self._state()
 
     def read(self, cursor: Cursor, now_wall: float, now_mono: float, final: bool = False) -> Pass:
         """Look once. `retry_in` is 0 while there is more; `torn` while what was first met is not known whole."""
@@ -113,9 +129,12 @@ class RunSource:
             self._reopen()
         seen = Pass(cursor, Sight(True, "", str(self.base)))
         changed = self._search(seen, now_wall, now_mono)
-        for part in self._parts:
-            if not part.ahead and part.due(now_mono):
-                changed |= self._look(part, seen, now_wall, now_mono, final)
+        changed |= self._look(self._parts, seen, now_wall, now_mono, final)
+        if any(p.ahead and not p.rows for p in self._parts):
+            # Training has begun: what else it writes is to be there before the first value of any is judged.
+            known, self._pause = list(self._parts), 0.0
+            changed |= self._search(seen, now_wall, now_mono)
+            changed |= self._look([p for p in self._parts if p not in known], seen, now_wall, now_mono, final)
         changed |= self._release(seen, now_mono)
         given = self._give(seen, now_mono)
         seen.heartbeat = (seen.heartbeat or given) and not seen.records
@@ -139,6 +158,7 @@ class RunSource:
     def _restore(self, cursor: Cursor, now_mono: float) -> None:
         """Stand where `cursor` does."""
         self._cursor = cursor
+        self._waiting = dict(cursor.get("waiting", {}))
         entries = cursor.get("sources", [])
         self._left = [e for e in entries if e.get("left")]
         self._parts = []
@@ -148,10 +168,7 @@ class RunSource:
                 self._begin(seen, entry, now_mono)
         self._keep_status(now_mono)
         self._order(cursor.get("merging"))
-        if "merging" not in cursor:  # the state is lost: the last lines of the journal tell who gave what
-            for record in self._seeds:
-                self._merging.remember(record)
-        self._seeds, self._found = [], None
+        self._found = None
 
     def _keep_status(self, now_mono: float) -> None:
         """The status file is followed unless something else was asked for."""
@@ -164,8 +181,8 @@ class RunSource:
     def _begin(self, seen: Seen, entry: dict[str, Any], now_mono: float, age: float = 0.0) -> None:
         options = self._settings[1]
         part = Part(seen, entry, seen.open(self.run, entry["name"], options), now_mono - age)
-        if part.name in self._again:
-            part.take_up(*self._again.pop(part.name))
+        if (waits := self._waiting.pop(part.name, None)) is not None:
+            part.take_up([Record(self.run, part.name, -1, step=waits["step"], time=waits["time"])], waits["counts"])
         self._parts.append(part)
 
     def _reopen(self) -> None:
@@ -254,13 +271,18 @@ class RunSource:
 
     # -- one look ---------------------------------------------------------------------------------
 
-    def _look(self, part: Part, seen: Pass, now_wall: float, now_mono: float, final: bool) -> bool:
-        final = final or (self._final and now_wall - part.seen.written > GONE)
-        inner = part.look(now_wall, now_mono, final)
-        seen.odd += inner.odd
-        seen.oddities += inner.oddities[: MAX_ODDITIES - len(seen.oddities)]
-        seen.heartbeat |= inner.heartbeat
-        return part.moved
+    def _look(self, parts: Sequence[Part], seen: Pass, now_wall: float, now_mono: float, final: bool) -> bool:
+        """Look at those of which nothing waits; has any moved on?"""
+        changed = False
+        for part in parts:
+            if part.ahead or not part.due(now_mono):
+                continue
+            inner = part.look(now_wall, now_mono, final or (self._final and now_wall - part.seen.written > GONE))
+            seen.odd += inner.odd
+            seen.oddities += inner.oddities[: MAX_ODDITIES - len(seen.oddities)]
+            seen.heartbeat |= inner.heartbeat
+            changed |= part.moved
+        return changed
 
     def _release(self, seen: Pass, now_mono: float) -> bool:
         """Let others give the metrics of a source that can't be seen for a while."""
@@ -320,4 +342,5 @@ class RunSource:
         return Sight(False, f"There is {what} in {shown(str(self.base))} yet.", str(self.base))
 
     def _state(self) -> Cursor:
-        return {"sources": [*(p.state() for p in self._parts), *self._left], "merging": self._merging.state()}
+        state: Cursor = {"sources": [*(p.state() for p in self._parts), *self._left], "merging": self._merging.state()}
+        return state | ({"waiting": dict(self._waiting)} if self._waiting else {})

@@ -35,6 +35,16 @@ def described(base: Path, entry: Mapping[str, Any]) -> Seen | None:
     return None if found is None else Seen(found, base / entry["place"], 0.0, 1, entry["rank"])
 
 
+def amount(told: Mapping[str, Any]) -> str:
+    """How much of what a source said was seen, from `Part.told`: "412 of 500 steps", "all 50 rows, one in 10 steps"."""
+    rows, steps = told["records"], told["steps"]
+    if not told["every_row"]:
+        return f"{rows} of {steps} steps" if steps else f"{rows} values"
+    pace = steps / rows if rows else 0.0
+    seldom = f", one in {pace:.0f} steps" if pace >= 1.5 else ""
+    return f"all {rows} rows{seldom}" if rows != 1 else "1 row"
+
+
 class Part:
     """`entry` is where it stands, as `state` gave it; `heard` monotonic seconds of its last record."""
 
@@ -77,7 +87,8 @@ class Part:
         """What was given since the cursor was saved is not given again."""
         self._before = self._after = self.source.resumed(self._after, last, 0)
         if self.source.repeats:
-            self._again = dict(counts)
+            for file, count in counts.items():
+                self._again[file] = self._again.get(file, 0) + count
         else:
             self._mark = next((mark(r) for r in last if r.kind == RECORD), "")
         self._state = None
