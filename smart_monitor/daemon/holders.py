@@ -14,8 +14,8 @@ from smart_monitor.daemon.process import look
 
 SLICE = 0.02
 """Seconds that one look may take."""
-AGAIN, SELDOM = 30.0, 600.0
-"""Seconds between two sweeps: at first, and at most where they find nothing."""
+NEWCOMER, AGAIN, SELDOM = 5.0, 30.0, 600.0
+"""Seconds between two sweeps: where somebody new seeks, at first, and at most where they find nothing."""
 WRITES = os.O_WRONLY | os.O_RDWR
 
 
@@ -27,7 +27,7 @@ class Holders:
         self._asked: frozenset[str] = frozenset()
         self._sweep: Iterator[tuple[str, int]] | None = None
         self._met: dict[str, list[int]] = {}
-        self._due = 0.0
+        self._due, self._ended = 0.0, -NEWCOMER
         self._pause = AGAIN
         self.swept = 0
         """Sweeps made."""
@@ -45,7 +45,7 @@ class Holders:
             return
         now = time.monotonic()
         if not asked <= self._asked:
-            self._due, self._pause, self._sweep = 0.0, AGAIN, None  # somebody new seeks
+            self._due, self._pause, self._sweep = min(self._due, self._ended + NEWCOMER), AGAIN, None
         self._asked = asked
         if self._sweep is None:
             if now < self._due:
@@ -60,7 +60,7 @@ class Holders:
         self.swept += 1
         fresh = {path: oldest(pids) for path, pids in self._met.items()}
         self._pause = AGAIN if fresh.keys() - self._found.keys() else min(2 * self._pause, SELDOM)
-        self._found, self._due = fresh, now + self._pause
+        self._found, self._due, self._ended = fresh, now + self._pause, now
 
 
 def _writers(paths: frozenset[str]) -> Iterator[tuple[str, int]]:

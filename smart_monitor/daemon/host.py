@@ -25,6 +25,7 @@ def figures(outs: Mapping[str, int | None]) -> Mapping[str, dict[str, float]]:
     the trainer (or else ours) has a limit; and NVML's where it is installed. What can't be read is left out.
     """
     common = _common() | gpu.figures()
+    ours = memory_group(None)
     groups: dict[str, float | None] = {}
     found: dict[str, dict[str, float]] = {}
     for out, pid in outs.items():
@@ -33,7 +34,7 @@ def figures(outs: Mapping[str, int | None]) -> Mapping[str, dict[str, float]]:
             mine["disk_free_bytes"] = float(psutil.disk_usage(out).free)
         except (OSError, psutil.Error):
             pass
-        group = memory_group(pid) or memory_group(None)
+        group = (memory_group(pid) if pid is not None else "") or ours
         if group and group not in groups:
             groups[group] = group_percent(group)
         if group and (share := groups[group]) is not None:

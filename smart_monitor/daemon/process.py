@@ -27,6 +27,7 @@ _INFO = struct.Struct("QQ11Ii")
 _GET_INFO = (3 << 30) | (_INFO.size << 16) | (0xFF << 8) | 11
 """PIDFD_GET_INFO, since Linux 6.13; exit codes since 6.15."""
 _EXIT = 1 << 3
+MOST_HANDLES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +123,17 @@ def boot() -> str:
 class Handle:
     """A descriptor on a process, for what the kernel tells of its end to who is not its parent. Absent, it knows nothing."""
 
+    held = 0
+    """How many there are: descriptors are few, and a monitor of a thousand runs needs them for other things."""
+
     def __init__(self, pid: int) -> None:
-        try:
-            self._fd: int | None = os.pidfd_open(pid)
-        except (OSError, AttributeError):
-            self._fd = None  # too many files, or a kernel before 5.3
+        self._fd: int | None = None
+        if Handle.held < MOST_HANDLES:
+            try:
+                self._fd = os.pidfd_open(pid)
+            except (OSError, AttributeError):
+                return  # too many files, or a kernel before 5.3
+            Handle.held += 1
 
     def code(self) -> int | None:
         """The wait status of a process that has ended; None if it has not, or nobody knows."""
@@ -144,6 +151,7 @@ class Handle:
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
+            Handle.held -= 1
 
 
 def in_words(code: int | None) -> str:

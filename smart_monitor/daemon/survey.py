@@ -21,11 +21,17 @@ def survey(runs: Sequence[Run], holders: Holders) -> Mapping[str, dict[str, floa
     """The figures of each run's tick, by the directory it writes to."""
     asked: list[str] = []
     for run in runs:
-        if run.trainer.seeks and not run.outlook.hung:
-            paths = [os.path.realpath(path) for path in followed(run)]
-            run.trainer.survey(paths, holders.of(paths))
-            # A status file is opened, written and closed: nobody holds it.
-            asked += [p for p in paths if run.trainer.unnamed and os.path.basename(p) != FILE_NAME]
+        if not run.trainer.seeks or run.outlook.hung:
+            continue
+        paths = followed(run)
+        if not run.trainer.unnamed:
+            run.trainer.survey(paths, None)
+            continue
+        # A status file is opened, written and closed: nobody holds it.
+        real = [os.path.realpath(path) for path in paths if os.path.basename(path) != FILE_NAME]
+        asked += real
+        if (held := holders.of(real)) is not None:
+            run.trainer.survey(real, held)
     holders.attend(asked)
     return figures({str(r.place.out): r.trainer.pid for r in runs})
 

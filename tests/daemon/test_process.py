@@ -14,15 +14,17 @@ from pathlib import Path
 import pytest
 
 from smart_monitor.daemon.log import Log
+from smart_monitor.daemon.place import Place
 from smart_monitor.daemon.process import look
 from smart_monitor.daemon.trainer import Trainer as Tracker
+from smart_monitor.daemon.vitals import read_vitals
 from smart_monitor.model import HOST, RECORD, STATE, TICK, Record
-from tests.daemon.watching import Monitor, command, status, until
+from tests.daemon.watching import Monitor, command, until
 
 pytestmark = pytest.mark.timeout(180)
 WRITES = """
 import json, os, pathlib, sys, time
-base, steps, word = pathlib.Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+base, word = pathlib.Path(sys.argv[1]), sys.argv[2]
 path = base / "status" / "training_status.json"
 path.parent.mkdir(parents=True, exist_ok=True)
 (base / "current_model").mkdir(exist_ok=True)
@@ -32,25 +34,21 @@ def write(step, **more):
     new.write_text(json.dumps({"current_step": step, "loss": 0.7, "status": "training", "pid": os.getpid()} | more))
     os.replace(new, path)
 
-for step in range(1, steps + 1):
+step = 0
+while not (base / "end").exists():
+    step += 1
     write(step)
     time.sleep(0.1)
-if word != "hang":
-    if word:
-        write(steps, status=word)
-    sys.exit(0)
-while True:
-    time.sleep(0.1)
+if word:
+    write(step, status=word)
 """
-LATER = 10_000
-"""Steps that no test waits for."""
 
 
 class Child:
     """A trainer that is a process of its own."""
 
-    def __init__(self, base: Path, steps: int = LATER, word: str = "hang") -> None:
-        self.process = subprocess.Popen([sys.executable, "-c", WRITES, str(base), str(steps), word])
+    def __init__(self, base: Path, word: str = "") -> None:
+        self.process = subprocess.Popen([sys.executable, "-c", WRITES, str(base), word])
         self.pid = self.process.pid
 
     def end(self, number: int = signal.SIGKILL) -> None:
@@ -68,22 +66,24 @@ def children() -> Iterator[list[Child]]:
 
 
 def word(base: Path) -> str:
-    return str(((status(base)[1]["vitals"] or {}).get("process") or {}).get("word"))
+    """How the trainer's process is, as `status` would say."""
+    known = read_vitals(Place(base, None))
+    return str(known["process"]["word"]) if known else ""
 
 
 def test_a_trainer_that_is_killed_is_dead_and_its_heir_alive(tmp_path: Path, children: list[Child]) -> None:
     children.append(Child(tmp_path))
     with Monitor(tmp_path) as monitor:
         monitor.says(f"The trainer is process {children[0].pid}: told by what it writes")
-        assert "alive" == until(lambda: word(tmp_path), "vitals")
+        until(lambda: word(tmp_path) == "alive", "the word for it")
         children[0].end()
         until(lambda: "process_gone" in monitor.findings(), "the finding")
         [found] = [e for e in monitor.events("finding") if e["kind"] == "process_gone"]
         assert "critical" == found["severity"]
         assert f"process {children[0].pid} ended without saying that it completed" in found["message"]
         until(lambda: word(tmp_path) == "dead", "the word for it")
-        assert 1 == command("status", "--base-dir", tmp_path).returncode
-        assert "dead: process" in command("status", "--base-dir", tmp_path).stdout
+        said = command("status", "--base-dir", tmp_path)
+        assert (1, True) == (said.returncode, "dead: process" in said.stdout)
         assert "dead: process" in command("doctor", "--base-dir", tmp_path).stdout
         children.append(Child(tmp_path))
         monitor.says(f"The trainer is process {children[1].pid}")
@@ -94,12 +94,13 @@ def test_a_trainer_that_is_killed_is_dead_and_its_heir_alive(tmp_path: Path, chi
 
 
 def test_a_trainer_that_completed_has_finished(tmp_path: Path, children: list[Child]) -> None:
-    children.append(Child(tmp_path, 30, "completed"))
+    children.append(Child(tmp_path, "completed"))
     with Monitor(tmp_path) as monitor:
         monitor.says(f"The trainer is process {children[0].pid}")
+        (tmp_path / "end").touch()
         assert 0 == children[0].process.wait()
         monitor.says(f"The trainer's process {children[0].pid} has finished")
-        assert "finished" == word(tmp_path)
+        until(lambda: word(tmp_path) == "finished", "the word for it")
         assert "process_gone" not in monitor.findings()
         assert 0 == command("status", "--base-dir", tmp_path).returncode
 
@@ -114,12 +115,13 @@ def test_a_trainer_that_is_stopped_is_silent_and_not_dead(tmp_path: Path, childr
         [found] = [e for e in monitor.events("finding") if e["kind"] == "stall"]
         assert "silent, not dead" in found["message"]
         assert "SIGSTOP" in found["message"]
-        assert "silent" == word(tmp_path)
+        until(lambda: word(tmp_path) == "silent", "the word for it")
         os.kill(children[0].pid, signal.SIGCONT)
         until(lambda: word(tmp_path) == "alive", "its going on")
         assert "process_gone" not in monitor.findings()
 
 
+@pytest.mark.slow
 def test_what_died_while_the_monitor_was_down_is_dead(tmp_path: Path, children: list[Child]) -> None:
     children.append(Child(tmp_path))
     with Monitor(tmp_path) as monitor:
@@ -212,15 +214,16 @@ def test_a_process_that_has_nothing_to_do_with_the_run_is_not_the_trainer(tmp_pa
         stranger.wait()
 
 
+@pytest.mark.slow
 def test_a_trainer_in_another_container_is_unknown_and_its_end_no_death(tmp_path: Path) -> None:
     apart = ["unshare", "--pid", "--fork", "--kill-child"]
     if shutil.which("unshare") is None or subprocess.run([*apart, "true"], capture_output=True, check=False).returncode:
         pytest.skip("a namespace of processes needs unshare and the right to use it")
     with Monitor(tmp_path) as monitor:
-        child = subprocess.Popen([*apart, sys.executable, "-c", WRITES, str(tmp_path), str(LATER), "hang"])
+        child = subprocess.Popen([*apart, sys.executable, "-c", WRITES, str(tmp_path), ""])
         try:
             monitor.says("The trainer's process 1 can't be found here")
-            assert "unknown" == word(tmp_path)
+            until(lambda: word(tmp_path) == "unknown", "the word for it")
         finally:
             child.kill()
             child.wait()
