@@ -130,7 +130,7 @@ class GradientHealthMonitor:
         if math.isfinite(total) and total > limit:
             gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
             with torch.no_grad():
-                for group in _by_device(gradients):
+                for group in _alike(gradients):
                     torch._foreach_mul_(group, limit / (total + CLIP_EPS))
         return total
 
@@ -161,8 +161,10 @@ class GradientHealthMonitor:
         }  # fmt: skip
 
 
-def _by_device(tensors: list[Tensor]) -> list[list[Tensor]]:
-    groups: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
+def _alike(tensors: list[Tensor]) -> list[list[Tensor]]:
+    """In groups that one multi-tensor operation takes."""
+    groups: dict[tuple[Any, ...], list[Tensor]] = {}
     for tensor in tensors:
-        groups.setdefault((tensor.device, tensor.dtype), []).append(tensor)
+        key = (tensor.device, tensor.dtype, tensor.layout, getattr(tensor, "device_mesh", None))
+        groups.setdefault(key, []).append(tensor)
     return list(groups.values())

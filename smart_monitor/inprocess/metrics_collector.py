@@ -20,10 +20,11 @@ from smart_monitor.probe.weights import Distribution, Updates
 
 
 class MetricsCollector:
-    """Call `collect_step_metrics` once a step, after backward and before the optimiser's step.
+    """Call `collect_step_metrics` after backward and before the optimiser's step.
 
-    Gradients and weights of up to a million parameters are compared whole, larger ones by a sketch and a sample of a
-    few megabytes. Each call waits for the device; `Probe.step` does not.
+    Every tenth step is often enough: a call costs about a tenth of a small model's step. Gradients and weights of up to
+    a million parameters are compared whole, larger ones by a sketch and a sample of a few megabytes. Each call waits for
+    the device; `Probe.step` does not.
     """
 
     def __init__(self) -> None:
@@ -138,7 +139,9 @@ def _vector(gradients: Any) -> Tensor:
         gradients = [gradients[name] for name in sorted(gradients)]
     if isinstance(gradients, list | tuple) and gradients and not isinstance(gradients[0], int | float):
         return torch.cat([_vector(g) for g in gradients])
-    return torch.as_tensor(gradients).detach().to(dtype=torch.float64, device="cpu", copy=True).reshape(-1)
+    if isinstance(gradients, Tensor):
+        return gradients.detach().to(dtype=torch.float64, device="cpu", copy=True).reshape(-1)
+    return torch.tensor(gradients, dtype=torch.float64).reshape(-1)
 
 
 def _figures(gradients: Gradients) -> dict[str, Any]:

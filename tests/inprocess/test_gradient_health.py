@@ -70,6 +70,17 @@ def test_small_gradients_and_those_that_are_not_finite_are_not_scaled():
     assert torch.equal(kept, model[2].weight.grad)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_gradients_of_any_dtype_and_sparse_ones_are_clipped(dtype: torch.dtype):
+    model = nn.Sequential(nn.Embedding(5, 3, sparse=True), nn.Linear(3, 2)).to(dtype)
+    (model(torch.tensor([[1, 2, 2]])).sum() * 3e3).backward()
+    monitor = GradientHealthMonitor(model)
+    before = monitor.apply_gradient_clipping(max_norm=1.0)
+
+    assert 1e3 < before < math.inf
+    assert monitor.check_gradients()["global_grad_norm"] == pytest.approx(1.0, rel=1e-2)
+
+
 def given(**figures: Any) -> dict[str, Any]:
     """Stats as `check_gradients` gives them, with other figures."""
     return {**GradientHealthMonitor(backward()).check_gradients(), **figures}

@@ -9,6 +9,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="no PyTorch here: pip install 'smart-monitor[torch]'")
 
 import numpy as np  # noqa: E402
+from hypothesis import given, settings  # noqa: E402
+from hypothesis import strategies as st  # noqa: E402
 from torch import nn  # noqa: E402
 
 from smart_monitor.probe import ActivationMonitor, MetricsCollector, calculate_gradient_cosine_similarity  # noqa: E402
@@ -28,6 +30,18 @@ def test_the_cosine_is_that_of_the_formula_in_arrays_tensors_and_mappings():
     assert calculate_gradient_cosine_similarity(*pairs) == pytest.approx(expected)
     assert calculate_gradient_cosine_similarity(a, a) == pytest.approx(1.0)
     assert calculate_gradient_cosine_similarity(a, -a) == pytest.approx(-1.0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(*[st.lists(st.floats(-1e300, 1e300), min_size=4, max_size=4)] * 2, st.floats(1e-3, 1e3))
+def test_the_cosine_is_bounded_symmetric_and_blind_to_scale(a: list[float], b: list[float], factor: float):
+    found = calculate_gradient_cosine_similarity(a, b)
+
+    assert -1 <= found <= 1
+    assert found == pytest.approx(calculate_gradient_cosine_similarity(b, a), abs=1e-12)
+    scaled = [v / 1e4 * factor for v in a]
+    if all(v == 0 or abs(v) > 1e-290 for v in scaled):
+        assert found == pytest.approx(calculate_gradient_cosine_similarity(scaled, b), abs=1e-9)
 
 
 def test_zero_is_zero_and_nothing_overflows_or_is_taken_for_zero():

@@ -29,6 +29,24 @@ def test_an_activation_is_a_function_and_a_layer_with_a_live_slope(name: str) ->
         assert torch.isfinite(activation(torch.tensor(value)))
 
 
+FORMULAS = {
+    "gelu": lambda x: x * 0.5 * (1 + torch.erf(x / 2**0.5)),
+    "swish": lambda x: x / (1 + torch.exp(-x)),
+    "mish": lambda x: x * torch.tanh(torch.log1p(torch.exp(x))),
+    "leaky_relu": lambda x: torch.where(x > 0, x, 0.01 * x),
+}
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+@pytest.mark.parametrize(("dtype", "within"), [(torch.float16, 1e-2), (torch.bfloat16, 5e-2), (torch.float32, 1e-5)])
+def test_an_activation_is_its_formula_in_double_precision(name: str, dtype: torch.dtype, within: float) -> None:
+    x = torch.linspace(-8, 8, 65).to(dtype)
+
+    torch.testing.assert_close(
+        getattr(ImprovedActivations, name)(x).double(), FORMULAS[name](x.double()), rtol=within, atol=within
+    )
+
+
 class Block(nn.Module):
     def __init__(self) -> None:
         super().__init__()
