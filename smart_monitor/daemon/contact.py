@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from smart_monitor.daemon.log import Log
 from smart_monitor.judge import Judge
 from smart_monitor.model import Record
 from smart_monitor.sources import Pass
@@ -23,8 +24,8 @@ class Contact:
         """Is what comes now history?"""
         return not self.met and not self._whole
 
-    def over(self, seen: Pass, records: Sequence[Record]) -> bool:
-        """Is first contact over with this pass, which gave `records`?
+    def over(self, seen: Pass, records: Sequence[Record], log: Log) -> bool:
+        """Is first contact over with this pass, which gave `records`? Then the log says what stood there.
 
         What is torn or not read to its end was not met: the rest of it is still what stood there.
         """
@@ -34,16 +35,11 @@ class Contact:
         if self.met or seen.torn or seen.retry_in == 0.0:
             return False
         self.met = True
+        if self._count:
+            first, last = self._steps
+            steps = f"step {last}" if self._count == 1 else f"steps {first}–{last}"
+            log.info(f"Caught up: {self._count} record{'s' * (self._count != 1)} stood there already ({steps})")
         return True
-
-    @property
-    def sentence(self) -> str:
-        """What stood there, for the log; empty if that was nothing."""
-        if not self._count:
-            return ""
-        first, last = self._steps
-        steps = f"step {last}" if self._count == 1 else f"steps {first}–{last}"
-        return f"Caught up: {self._count} record{'s' * (self._count != 1)} stood there already ({steps})"
 
 
 def hole(record: Record, judge: Judge | None) -> tuple[int, str]:

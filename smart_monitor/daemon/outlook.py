@@ -44,6 +44,8 @@ class Outlook:
         now = time.monotonic()
         if seen.heartbeat or seen.records:
             self._beat = now
+        for sentence in seen.news:
+            self._log.info(sentence)
         self._seen, self._hung = seen.sight, False
         return self._become(seen.sight, now)
 

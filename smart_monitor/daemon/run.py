@@ -180,8 +180,6 @@ class Run:
             if oddity not in self._oddities and len(self._oddities) < MAX_ODDITIES:
                 self._oddities.add(oddity)
                 self.log.warning(oddity)
-        for sentence in seen.news:
-            self.log.info(sentence)
         if self.wake is not None:
             self.wake.heard()
         historical = self.contact.historical
@@ -192,12 +190,8 @@ class Run:
         for position, record in enumerate(seen.records):
             told |= self._fold(record._replace(historical=historical), seen.raws.get(position))
         self.cursor = seen.cursor
-        if self.contact.over(seen, records):
-            if sentence := self.contact.sentence:
-                self.log.info(sentence)
-            self.save(durable=False)
-        elif seen.news:  # what each metric is judged from may change now, which the journal does not say
-            self.save(durable=False)
+        if self.contact.over(seen, records, self.log) or seen.news:
+            self.save(durable=False)  # what each metric is judged from from now on is not said by the journal
         self._settle(told)
         self._complain()
 
