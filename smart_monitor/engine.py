@@ -64,6 +64,11 @@ class Engine:
             if host is None:
                 host = self._ranks[0] = self._judge(0)
             outputs += self._accord.fold(host.feed(record._replace(kind=PEER)), host, len(self._ranks))
+            for rank in self._crew.departed():
+                gone = self._ranks.get(rank)
+                if gone is not None and gone.incidents.open:
+                    closed: list[Output] = list(gone.incidents.close("the run goes on without this rank", record))
+                    outputs += self._accord.fold(closed, gone, len(self._ranks))
         return outputs
 
     def _judge(self, rank: int) -> Judge:

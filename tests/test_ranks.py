@@ -156,6 +156,16 @@ def test_rank_numbers_without_end_are_not_judged_without_end(monkeypatch: pytest
     assert 16 == len(judging.ranks)
 
 
+def test_what_ranks_have_open_that_are_no_more_after_a_restart_is_over() -> None:
+    judging = engine()
+    train(judging, range(4), range(40))
+    train(judging, range(4), range(40, 42), float("nan"), 160)
+    assert [[0, 1, 2, 3]] == [i["open"] for i in judging.incidents]
+    said = train(judging, [0, 1], range(30, 60), start=200)
+    assert [] == judging.incidents
+    assert "resolved" == [t.state for t in said if isinstance(t, IncidentEvent)][-1]
+
+
 def test_the_end_of_the_run_ends_what_all_ranks_have_open() -> None:
     judging = engine()
     train(judging, [0, 1, 2], range(40))

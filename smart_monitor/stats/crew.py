@@ -125,7 +125,7 @@ class Crew:
     def _move(self) -> float:
         return max((max(p.move, float(p.burst) if p.move else 0.0) for p in self._members()), default=0.0)
 
-    def _members(self) -> Iterable[_Peer]:
+    def _members(self) -> list[_Peer]:
         return [p for p in self._peers.values() if p.generation == self._generation]
 
     @staticmethod
@@ -174,6 +174,13 @@ class Crew:
         if min(p.step for p in fine) <= last or max(p.ailing for p in fine) >= first:
             return []
         return sorted(bad)
+
+    def departed(self) -> list[int]:
+        """The ranks that have not taken part since the run last began, once those that do have come some way."""
+        members = self._members()
+        if not members or any(p.heard < 2 * HEARD for p in members):
+            return []
+        return sorted(r for r, p in self._peers.items() if p.generation != self._generation)
 
     def last(self) -> int | None:
         """How far the ranks that take part have come; None if nobody was heard of."""
