@@ -34,7 +34,8 @@ class GradientHealthMonitor:
     log_frequency: steps between two lines. enable_detailed_logging: as often the norm of every layer goes to the logger,
     too, which gets the others at each call. logger: see `log_to`; without one a running W&B run is used.
 
-    The model may get its layers later. Each check waits for the device once.
+    The model may get its layers later. Each check waits for the device once. Under a GradScaler call
+    `scaler.unscale_(optimizer)` first, or all of it is of scaled gradients.
     """
 
     def __init__(
