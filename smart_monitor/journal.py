@@ -114,6 +114,10 @@ class Journal:
         """Make what was appended survive a power cut. Called when something was found."""
         self._file.sync()
 
+    def rest(self) -> None:
+        """Give the descriptor back until the next line."""
+        self._file.rest()
+
     def close(self) -> None:
         self._file.close()
 

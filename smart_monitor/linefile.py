@@ -55,6 +55,10 @@ class LineFile:
             except OSError as error:
                 self.trouble = error.strerror or str(error)
 
+    def rest(self) -> None:
+        """Give the descriptor back; the next line opens the file again."""
+        self._release()
+
     def close(self) -> None:
         """Let go of the file. What still waits gets a last chance; after that it is gone."""
         if self._waiting:

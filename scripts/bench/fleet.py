@@ -31,14 +31,21 @@ def main() -> int:
 
 
 def write(bases: list[Path], seconds: int) -> int:
-    """Replace every status once a second, spread evenly over it; one step each, the loss a little noise around 1."""
+    """Replace every status once a second, spread evenly over it; one step each, the loss a little noise around 1.
+
+    Too little for a best model: copies are not what is measured here. Who comes late stays late: no second is shorter.
+    """
     paths = [base / "status" / "training_status.json" for base in bases]
     began = time.monotonic()
     for step in range(1, seconds + 1):
         for number, path in enumerate(paths):
-            time.sleep(max(0.0, began + step + number / len(paths) - time.monotonic()))
+            late = time.monotonic() - (began + step + number / len(paths))
+            if late < 0:
+                time.sleep(-late)
+            else:
+                began += late
             temporary = f"{path}.tmp"
-            loss = 1.0 + ((step * 7919 + number * 104729) % 1000 - 500) / 25000
+            loss = 1.0 + ((step * 7919 + number * 104729) % 1000 - 500) / 100000
             with open(temporary, "w") as file:
                 file.write(
                     f'{{"status": "training", "current_step": {step}, "total_steps": 1000000, "loss": {loss}, '
@@ -58,18 +65,20 @@ def measure(base: Path, python: str, runs: int, seconds: int, warm: int) -> int:
         writer = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         try:
             time.sleep(warm)
-            cpu, began, peak = daemon.cpu_seconds(), time.monotonic(), 0.0
+            cpu, began, peak, records = daemon.cpu_seconds(), time.monotonic(), 0.0, sum(map(seen, places))
             while time.monotonic() < began + seconds:
                 time.sleep(2)
                 peak = max(peak, daemon.memory()[0])
-            share = 100 * (daemon.cpu_seconds() - cpu) / (time.monotonic() - began)
+            spent, passed = daemon.cpu_seconds() - cpu, time.monotonic() - began
+            each = spent / max(1, sum(map(seen, places)) - records)
             threads, files = daemon.threads(), daemon.files()
         finally:
             writer.wait()
         time.sleep(2)
         missed = sum(warm + seconds - seen(place) for place in places)
     print(f"{runs} runs of one status a second, {seconds} s, {python}; {threads} threads, {files} open files:")
-    fine = verdict("processor", share, CPU_BAR * runs / RUNS, "%")
+    print(f"  {'processor for each record':<34} {1000 * each:9.3f} ms")
+    fine = verdict("processor", 100 * spent / passed, CPU_BAR * runs / RUNS, "%")
     fine &= verdict("resident memory at its peak", peak, RSS_BAR, "MB")
     return 0 if verdict(f"records missed, of {runs * (warm + seconds)}", missed, 0, "") and fine else 1
 

@@ -37,6 +37,20 @@ def base_dir(function: F) -> F:
     )(function)  # fmt: skip
 
 
+def base_dirs(function: F) -> F:
+    return click.option(
+        "--base-dir", "bases", type=click.Path(file_okay=False, path_type=Path), multiple=True,
+        help="A run's directory; repeatable.  [default: the current directory]",
+    )(runs_named(function))  # fmt: skip
+
+
+def runs_named(function: F) -> F:
+    return click.option(
+        "--runs", "patterns", multiple=True, metavar="GLOB",
+        help="The directories a pattern names, in quotes: 'runs/*'; repeatable.",
+    )(function)  # fmt: skip
+
+
 def out_dir(function: F) -> F:
     return click.option(
         "--out", type=click.Path(file_okay=False, path_type=Path), default=None,
@@ -52,6 +66,16 @@ def thresholds(function: F) -> F:
     for name, options in reversed(THRESHOLDS):
         function = click.option(name, default=None, **options)(function)
     return function
+
+
+def several(bases: tuple[Path, ...], patterns: tuple[str, ...]) -> list[Path]:
+    """The runs that --base-dir and --runs name together; a UsageError if that is none."""
+    from smart_monitor.daemon.fleet import named
+
+    found = [*bases, *(base for pattern in patterns for base in named(pattern).bases)]
+    if not found and patterns:
+        raise click.UsageError("--runs names no directory.")
+    return list(dict.fromkeys(base.absolute() for base in found or [Path()]))
 
 
 def size(count: float) -> str:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
+from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
-from smart_monitor.cli._options import as_json, base_dir, out_dir, size
+from smart_monitor.cli._options import as_json, base_dirs, out_dir, several, size
 from smart_monitor.stats.crew import words
 
 STALE = 3.0
@@ -18,32 +20,88 @@ STALE = 3.0
 
 
 @click.command()
-@base_dir
+@base_dirs
 @out_dir
 @as_json
-def command(base_dir: Path, out: Path | None, json_: bool) -> None:
+def command(bases: tuple[Path, ...], patterns: tuple[str, ...], out: Path | None, json_: bool) -> None:
     """Is the run watched, what does the monitor see, is its process alive, what is open? Exits 1 if the monitor is dead,
-    blind or not there, or if the trainer is dead.
+    blind or not there, or if the trainer is dead. Of several runs: a line each, the troubled first.
 
     \b
     Example:
       smart-monitor status --base-dir runs/llama-7b
+      smart-monitor status --runs 'runs/*'
     """
+    runs = several(bases, patterns)
+    if out is not None and len(runs) > 1:
+        raise click.UsageError("--out is for one run.")
+    seen = [look(base, out) for base in runs]
+    if len(runs) == 1 and not patterns:
+        [one] = seen
+        if json_:
+            click.echo(json.dumps({"schema": 1, **one.document()}, indent=2))
+        else:
+            click.echo(f"{one.base}: {one.health}. {one.sentence}")
+            for line in describe(one.pid, one.known, one.out):
+                click.echo(line)
+    elif json_:
+        count = dict(Counter(one.health for one in seen))
+        documents = [{"base": str(one.base), **one.document()} for one in seen]
+        click.echo(json.dumps({"schema": 1, "counts": count, "runs": documents}, indent=2))
+    else:
+        for line in table(seen):
+            click.echo(line)
+    # A directory among several that nobody watches may be no run, or one that rests.
+    fine = [one.is_fine or (one.health == "none" and len(seen) > 1) for one in seen]
+    sys.exit(0 if all(fine) and any(one.is_fine for one in seen) else 1)
+
+
+class Seen(NamedTuple):
+    """One run and its monitor."""
+
+    base: Path
+    out: str
+    health: str
+    sentence: str
+    pid: int | None
+    known: dict[str, Any] | None
+
+    def document(self) -> dict[str, Any]:
+        return {"health": self.health, "pid": self.pid, "vitals": self.known}
+
+    @property
+    def is_fine(self) -> bool:
+        dead = self.known is not None and self.known.get("process", {}).get("word") == "dead"
+        return self.health in ("watching", "starting", "resting") and not dead
+
+
+def look(base: Path, out: Path | None) -> Seen:
+    """How a run and its monitor are."""
     from smart_monitor.daemon.lock import holder_of
     from smart_monitor.daemon.place import Place
     from smart_monitor.daemon.vitals import read_vitals
 
-    place = Place(base_dir.absolute(), out)
+    place = Place(base, out)
     holder, known = holder_of(place.lock), read_vitals(place)
     health, sentence = judge(holder is not None, known, time.time())
-    if json_:
-        click.echo(json.dumps({"schema": 1, "health": health, "pid": holder.pid if holder else None, "vitals": known}, indent=2))
-    else:
-        click.echo(f"{place.base}: {health}. {sentence}")
-        for line in describe(holder.pid if holder else None, known, str(place.out)):
-            click.echo(line)
-    dead = known is not None and known.get("process", {}).get("word") == "dead"
-    sys.exit(0 if health in ("watching", "starting") and not dead else 1)
+    return Seen(base, str(place.out), health, sentence, holder.pid if holder else None, known)
+
+
+_ORDER = ("dead", "blind", "starting", "watching", "resting", "none")
+
+
+def table(seen: list[Seen]) -> list[str]:
+    """A line for each run, the troubled first, and how many of each health there are."""
+    lines = []
+    for one in sorted(seen, key=lambda s: (s.is_fine, _ORDER.index(s.health), s.base)):
+        known = one.known or {}
+        step = "-" if known.get("step") is None else str(known["step"])
+        age = _ago(time.time() - known["last_seen"]) if known.get("last_seen") else "-"
+        opened = ", ".join(f"{i['severity']}: {' + '.join(i['kinds'])}" for i in known.get("open_incidents", []))
+        why = one.sentence if one.health in ("dead", "blind") else opened
+        lines.append(f"{one.health:<9} {step:>9}  {age:<16} {one.base}" + (f"  ({why})" if why else ""))
+    counts = Counter(one.health for one in seen)
+    return [*lines, f"{len(seen)} runs: " + ", ".join(f"{counts[h]} {h}" for h in _ORDER if counts[h])]
 
 
 def judge(held: bool, known: dict[str, Any] | None, now: float) -> tuple[str, str]:
@@ -52,6 +110,8 @@ def judge(held: bool, known: dict[str, Any] | None, now: float) -> tuple[str, st
         if known is None:
             return "none", "No monitor has watched this run."
         when = _ago(now - known["time"])
+        if known.get("rests") and os.path.exists(f"/proc/{known['pid']}"):
+            return "resting", f"It was let go: {known['rests']}. Process {known['pid']} takes it up again when it moves."
         if known["stopped"]:
             return "dead", f"The monitor was stopped {when}."
         return "dead", f"The monitor died without a word; it was last alive {when}. Its next start goes on from there."

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from smart_monitor.cli._options import out_dir, settings_of, thresholds
+from smart_monitor.cli._options import out_dir, runs_named, settings_of, thresholds
 from smart_monitor.config import ConfigError, Settings
 
 
@@ -16,10 +18,12 @@ from smart_monitor.config import ConfigError, Settings
 @click.option(
     "--base-dir",
     "bases",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=Path,  # click's own type looks at it, which on a dead mount never ends
+    metavar="DIRECTORY",
     multiple=True,
     help="A run's directory; repeatable.  [default: .]",
 )
+@runs_named
 @out_dir
 @thresholds
 @click.option(
@@ -33,7 +37,14 @@ from smart_monitor.config import ConfigError, Settings
 @click.option("--dry-run", is_flag=True, help="Judge and tell, but keep and write nothing.")
 @click.option("--exit-when-done", is_flag=True, help="End when every run says that it completed or crashed.")
 def command(
-    bases: tuple[Path, ...], out: Path | None, config: Path | None, once: bool, dry_run: bool, exit_when_done: bool, **flags: Any
+    bases: tuple[Path, ...],
+    patterns: tuple[str, ...],
+    out: Path | None,
+    config: Path | None,
+    once: bool,
+    dry_run: bool,
+    exit_when_done: bool,
+    **flags: Any,
 ) -> None:
     """Watch training runs until told to stop (SIGTERM, SIGINT). SIGHUP reads the configuration again.
 
@@ -46,19 +57,33 @@ def command(
     \b
     Example:
       nohup smart-monitor watch --base-dir runs/llama-7b --loss-spike-threshold 0.2 &
+      nohup smart-monitor watch --runs 'runs/*' &
     """
+    from smart_monitor.daemon.fleet import named
     from smart_monitor.daemon.loop import Daemon
     from smart_monitor.discovery import unknown
 
-    unique = list(dict.fromkeys(Path(b).absolute() for b in bases or (Path(),)))
-    if flags["pid"] and len(unique) > 1:
+    if once and patterns:
+        bases, patterns = (*bases, *(base for pattern in patterns for base in named(pattern).bases)), ()
+        if not bases:
+            raise click.UsageError("--runs names no directory.")
+    unique = list(dict.fromkeys(b.absolute() for b in bases or (() if patterns else (Path(),))))
+    several = len(unique) > 1 or bool(patterns)
+    if flags["pid"] and several:
         raise click.UsageError("--pid is for one run; with several each run's process is found by itself.")
-    if out is not None and len(unique) > 1:
+    if out is not None and several:
         raise click.UsageError("--out is for one run; give each run its own monitor, or leave --out away.")
-    for base in unique:
-        settings, _ = settings_of(base, config, flags)  # wrong settings end it here, with a sentence
-        if why := unknown(base, settings.source):
-            raise click.UsageError(f"--source: {why}")
+    usual = settings_of(None, config, flags)[0]
+
+    def check() -> None:
+        for base in unique:
+            if base.exists() and not base.is_dir():
+                raise click.UsageError(f"{base} is a file; --base-dir is a run's directory.")
+            settings, _ = settings_of(base, config, flags)
+            if why := unknown(base, settings.source):
+                raise click.UsageError(f"--source: {why}")
+
+    in_time(check)  # wrong settings end it here, with a sentence
 
     def load(base: Path) -> Settings:
         try:
@@ -67,6 +92,24 @@ def command(
             raise ConfigError(error.message) from error
 
     daemon = Daemon(
-        unique, load, out=out.absolute() if out else None, once=once, dry=dry_run, exit_when_done=exit_when_done
+        unique, load, patterns=patterns, settings=usual, out=out.absolute() if out else None, once=once, dry=dry_run,
+        exit_when_done=exit_when_done,
     )  # fmt: skip
     sys.exit(daemon.run())
+
+
+def in_time(check: Callable[[], None], patience: float = 10.0) -> None:
+    """Do it; what it raises is raised here. A mount that hangs holds it up for `patience` seconds and no longer."""
+    raised: list[Exception] = []
+
+    def act() -> None:
+        try:
+            check()
+        except Exception as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=act, daemon=True)
+    thread.start()
+    thread.join(patience)
+    if raised:
+        raise raised[0]

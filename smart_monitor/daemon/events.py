@@ -77,6 +77,10 @@ class Events:
     def sync(self) -> None:
         self._file.sync()
 
+    def rest(self) -> None:
+        """Give the descriptor back until the next event."""
+        self._file.rest()
+
     def close(self) -> None:
         self._file.close()
 

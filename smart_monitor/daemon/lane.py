@@ -46,7 +46,10 @@ class Manner:
 
     once: bool = False
     dry: bool = False
-    watchdog: bool = True
+    watchdog: Callable[[], bool] = lambda: True
+    """May one more run have file-system events?"""
+    thrifty: Callable[[], bool] = lambda: False
+    """Are there so few descriptors that files are closed between two writes?"""
     figures: Callable[[str], Mapping[str, float]] = lambda _: {}
     """The host's figures for a directory we write to, as last read."""
     changed: Callable[[], None] = lambda: None
@@ -72,22 +75,22 @@ class Standing:
 class Lane:
     """One run, its queue, and the pool that works on both."""
 
-    def __init__(
-        self, base: Path, place: Place, settings: Settings, load: Callable[[], Settings], pool: Pool, manner: Manner
-    ) -> None:
+    def __init__(self, base: Path, out: Path | None, load: Callable[[], Settings], pool: Pool, manner: Manner) -> None:
         self.base = base
         self.standing = Standing()
-        self.log = Log()
-        """For what is said before the run has a log."""
-        self.run = Run(place, settings, Log(), judge_all=manner.once, dry=manner.dry, watchdog=manner.watchdog)
+        self.run: Run | None = None
+        """Made by the thread that first opens it: to look at its directory may take for ever."""
+        self.heard = time.monotonic()
+        """When its trainer last wrote something; monotonic."""
         self.closed = threading.Event()
-        self._load, self._pool, self._manner = load, pool, manner
+        self._log = Log()  # for what is said before the run has one
+        self._out, self._load, self._pool, self._manner = out, load, pool, manner
         self._queue: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
-        self._said = ""
+        self._said = self._why = ""
         self._later, self._wait = 0.0, 0.5
         self._ticks = NEVER
         self._end: float | None = None
-        self.task = pool.add(self.work, mount_point((place.given or base).absolute()), NEVER)
+        self.task = pool.add(self.work, mount_point((out or base).absolute()), NEVER)
 
     # -- from any thread --------------------------------------------------------------------------
 
@@ -101,32 +104,33 @@ class Lane:
 
     def say(self, level: str, text: str) -> None:
         """A line for the run's log."""
-        self.post(self.run.log.say, level, text)
+        self.post(self._speak, level, text)
 
     def configure(self) -> None:
         """Read the settings again."""
         self.post(self._configure)
 
-    def close(self, end: float) -> None:
-        """Save and let go; a copy under way may end until then. `closed` is set when that is done."""
-        self._end = end
+    def close(self, end: float, why: str = "") -> None:
+        """Save and let go, for good or because of `why`; a copy under way may end until then. Then `closed` is set."""
+        self._why, self._end = why, end
         self._pool.wake(self.task)
 
     # -- on the thread that has taken it up -------------------------------------------------------
 
     def work(self) -> float:
         """All there is to do now; the monotonic time at which to look again."""
-        run, now = self.run, time.monotonic()
         if self._end is not None:
             return self._close(self._end)
-        if not run.opened and now >= self._later:
+        now = time.monotonic()
+        if (self.run is None or not self.run.opened) and now >= self._later:
             self._open()
         self._do()
-        if run.opened and now >= self._ticks:
-            self._tick(now)
-        if run.opened:
+        run = self.run
+        if run is not None and run.opened and now >= self._ticks:
+            self._tick(run, now)
+        if run is not None and run.opened:
             self._guard(run.attend, time.monotonic())
-        return self._rest()
+        return self._rest(run)
 
     def _do(self) -> None:
         """What was posted until now."""
@@ -134,17 +138,17 @@ class Lane:
             act, arguments = self._queue.popleft()
             self._guard(act, *arguments)
 
-    def _rest(self) -> float:
+    def _rest(self, run: Run | None) -> float:
         """Note how it stands; when to look again."""
-        run, now = self.run, time.monotonic()
-        busy, sending = run.busy, run.sending
-        held = self._said == "held" and not run.opened
-        standing = Standing(True, held, run.opened, run.met, run.ended, busy, sending, run.outlook.sight.ok)
-        if standing != self.standing:
-            self.standing = standing
-            self._manner.changed()
-        if not run.opened:
+        now = time.monotonic()
+        if run is None or not run.opened:
+            self._note(Standing(tried=True, held=self._said == "held"))
             return max(now + LOOK_AROUND, min(self._later, now + PATIENCE))
+        busy, sending = run.keeper.store.busy, run.remote.busy
+        self._note(Standing(True, False, True, run.met, run.ended, busy, sending, run.outlook.sight.ok))
+        if self._manner.thrifty():
+            for file in (run.journal, run.events, run.log):
+                file.rest()
         pause = AT_REST
         if busy:
             pause = WHILE_COPYING if run.keeper.store.progress else IN_LINE
@@ -154,10 +158,14 @@ class Lane:
             pause = LOOK_AROUND
         return min(now + pause, self._ticks)
 
-    def _tick(self, now: float) -> None:
-        run = self.run
+    def _note(self, standing: Standing) -> None:
+        if standing != self.standing:
+            self.standing = standing
+            self._manner.changed()
+
+    def _tick(self, run: Run, now: float) -> None:
         self._ticks = now + run.settings.poll_interval
-        if self._is_there():
+        if self._is_there(run):
             self._guard(run.tick, dict(self._manner.figures(str(run.place.out))))
 
     def _deliver(self, eye: Eye, seen: Pass | None) -> None:
@@ -165,24 +173,31 @@ class Lane:
 
     def _take(self, eye: Eye, seen: Pass | None) -> None:
         run = self.run
-        if not run.opened or run.eye is not eye or not self._is_there():
+        if run is None or not run.opened or run.eye is not eye or not self._is_there(run):
             return
         if seen is None:
             run.keeper.holding.stir()
         else:
+            if seen.records or seen.heartbeat:
+                self.heard = time.monotonic()
             run.take(seen)
 
     def _is_crowded(self) -> bool:
         return len(self._queue) > CROWD
 
-    def _is_there(self) -> bool:
-        if self.run.present():
+    def _is_there(self, run: Run) -> bool:
+        if run.present():
             return True
-        self.run.detach("the directory we wrote to is gone")
+        run.detach("the directory we wrote to is gone")
         return False
+
+    def _speak(self, level: str, text: str) -> None:
+        (self.run.log if self.run is not None else self._log).say(level, text)
 
     def _configure(self) -> None:
         run = self.run
+        if run is None:
+            return  # it has read them not yet
         try:
             settings = self._load()
         except ConfigError as error:
@@ -193,48 +208,62 @@ class Lane:
 
     def _guard(self, act: Callable[..., None], *arguments: Any) -> None:
         """A misfortune foreseen by nobody is not the end of it: the run is begun again from its journal."""
-        run = self.run
         try:
             act(*arguments)
         except Exception as error:
             last = traceback.extract_tb(error.__traceback__)[-1]
             where = f"{os.path.basename(last.filename)}:{last.lineno}"
-            run.log.error(f"Internal error: {type(error).__name__}: {error} ({where}); please report this")
+            self._speak("ERROR", f"Internal error: {type(error).__name__}: {error} ({where}); please report this")
             self._wait = min(PATIENCE, 2 * self._wait)
             self._later = time.monotonic() + self._wait
-            if run.opened:
-                run.detach("watching failed and is begun again from the journal")
+            if self.run is not None and self.run.opened:
+                self.run.detach("watching failed and is begun again from the journal")
 
     def _open(self) -> None:
         """Open the run if it can be; else say why, once."""
-        base, run, why = self.base, self.run, ""
+        base, why = self.base, ""
         try:
-            run.open(self._deliver, self._pool, self._is_crowded)
-            self._said, self._ticks = "", time.monotonic() + run.settings.poll_interval
+            if self.run is None:
+                self.run = self._made()
+            self.run.open(self._deliver, self._pool, self._is_crowded)
+            self._said, self._ticks = "", time.monotonic() + self.run.settings.poll_interval
         except Held as error:
             why = str(error)
             self._say(why, error=True, about="held")
+        except ConfigError as error:
+            why = str(error)
+            self._later = time.monotonic() + AT_REST
+            self._say(f"{base} is not watched: {why}", error=True)
         except OSError as error:
-            where = error.filename if isinstance(error.filename, str) else str(run.place.out)
+            where = error.filename if isinstance(error.filename, str) else str(base)
             why = f"{error.strerror or error}: {where}"
             self._say(f"Waiting for {base} ({why})", error=not isinstance(error, FileNotFoundError))
         except Exception as error:
             why = f"{type(error).__name__}: {error}"
             self._later = time.monotonic() + PATIENCE
             self._say(f"Internal error while opening {base}: {why}; please report this", error=True)
-        if why:
-            run.outlook.lose(why)
+        if why and self.run is not None:
+            self.run.outlook.lose(why)
+
+    def _made(self) -> Run:
+        settings, manner = self._load(), self._manner
+        place = Place(self.base, self._out)
+        return Run(place, settings, Log(), judge_all=manner.once, dry=manner.dry, watchdog=manner.watchdog())
 
     def _say(self, sentence: str, *, error: bool, about: str = "") -> None:
         """Once until something else is to be said; `about`: whatever the words (a holder on its way out has no name)."""
         if self._said != (about or sentence):
             self._said = about or sentence
-            (self.log.error if error else self.log.info)(sentence)
+            (self._log.error if error else self._log.info)(sentence)
 
     def _close(self, end: float) -> float:
         self._do()
-        if self.run.opened:
-            self._guard(self.run.close, max(0.0, end - time.monotonic()))
+        run = self.run
+        if run is not None and run.opened:
+            run.rests = self._why
+            self._guard(run.close, max(0.0, end - time.monotonic()))
         self._pool.remove(self.task)
+        self.run = None
+        self.standing = Standing(tried=True)
         self.closed.set()
         return NEVER

@@ -55,6 +55,11 @@ class Log:
             self._file.close()
             self._file = None
 
+    def rest(self) -> None:
+        """Give the descriptor back until the next line."""
+        if self._file is not None:
+            self._file.rest()
+
     def info(self, message: str) -> None:
         self.say("INFO", message)
 

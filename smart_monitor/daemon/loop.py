@@ -5,20 +5,22 @@ from __future__ import annotations
 import gc
 import os
 import queue
+import resource
 import signal
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from smart_monitor.config import Settings
+from smart_monitor.daemon.fleet import Candidate, Named, Scout
 from smart_monitor.daemon.holders import Holders
 from smart_monitor.daemon.lane import Lane, Manner
 from smart_monitor.daemon.log import Log
-from smart_monitor.daemon.place import Place
 from smart_monitor.daemon.pool import STUCK, Pool
+from smart_monitor.daemon.run import Run
 from smart_monitor.daemon.schedule import Schedule
 from smart_monitor.daemon.sd_notify import Notifier
 from smart_monitor.daemon.survey import survey
@@ -30,38 +32,58 @@ RECENT = 3.0
 """Seconds within which the pool has done something if it lives."""
 MANY = 32
 """Runs above which there are no file-system events: each run would cost an inotify instance, of which there are few."""
+GRAIN = 0.02
+"""Seconds for which the looks at so many runs are gathered."""
+FILES = 6
+"""Descriptors that a run may need at once."""
 LAST = 5.0
 """Seconds beyond the time given to copies for which, at the end, a run that hangs is waited for."""
 
 
 class Daemon:
-    """Watches runs until it is told to stop. `load` gives the settings of a run, at start and at SIGHUP."""
+    """Watches runs until it is told to stop. `load` gives the settings of a run, at start and at SIGHUP.
+
+    `patterns` name more of them: those are taken up when they move and let go when they are over, looked for at the
+    poll interval of `settings`.
+    """
 
     def __init__(
         self,
         bases: Sequence[Path],
         load: Callable[[Path], Settings],
         *,
+        patterns: Sequence[str] = (),
+        settings: Settings | None = None,
         out: Path | None = None,
         once: bool = False,
         dry: bool = False,
         exit_when_done: bool = False,
     ) -> None:
-        self._load, self._out = load, out
+        self._bases, self._patterns, self._load, self._out = bases, patterns, load, out
         self._once, self._dry, self._exit_when_done = once, dry, exit_when_done
         self._queue: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
-        self._settings = {base: load(base) for base in bases}
+        self._settings: dict[Path, Settings] = {}
+        self._usual = settings or Settings()
         self._lanes: list[Lane] = []
+        self._candidates: dict[Path, Candidate] = {}
+        self._scouts: list[Scout] = []
         self._log = Log()
-        self._pool = Pool(self._complain)
+        self._several = len(bases) > 1 or bool(patterns)
+        self._pool = Pool(self._complain, 2 if self._several else 1)
+        self._manner = Manner(
+            once, dry, self._has_events, self._is_thrifty, self._figures_of, lambda: self._queue.put(("changed", None))
+        )
         self._notifier = Notifier()
         self._tidying, self._holders = Tidying(), Holders()
         self._figures: Mapping[str, Mapping[str, float]] = {}
-        self._stopping = self._ready = False
+        self._stopping = self._ready = self._ever = False
         self._code = FINE
         self._ticked = time.monotonic()
         self._pinged = 0.0
         self._said = ""
+        self._notes: dict[str, str] = {}
+        self._gone = self._frozen = 0
+        self._descriptors = 1024
         self._interval = self._shortest()
 
     def run(self) -> int:
@@ -71,8 +93,7 @@ class Daemon:
                 previous = signal.signal(number, lambda n, _: self._queue.put(("signal", n)))
                 stack.callback(signal.signal, number, previous)
             self._begin(stack)
-            hours = min(s.prune_hours for s in self._settings.values())
-            schedule = Schedule(self._host_job, self._interval, lambda: self._queue.put(("tidy", None)), hours)
+            schedule = Schedule(self._host_job, self._interval, lambda: self._queue.put(("tidy", None)), self._usual.prune_hours)
             stack.callback(schedule.close)
             while not self._stopping:
                 self._turn(schedule)
@@ -80,25 +101,31 @@ class Daemon:
         return self._code
 
     def _begin(self, stack: ExitStack) -> None:
-        watchdog = len(self._settings) <= MANY
-        manner = Manner(self._once, self._dry, watchdog, self._figures_of, lambda: self._queue.put(("changed", None)))
-        for base, settings in self._settings.items():
-            place = Place(base, self._dry_out(stack) if self._dry else self._out)
-            self._lanes.append(Lane(base, place, settings, partial(self._reload, base), self._pool, manner))
+        self._descriptors = _more_descriptors()
+        if self._dry:
+            import tempfile  # not for the daemon that stays
+
+            self._out = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="smart-monitor-dry-")))
         self._pool.attend(time.monotonic())
-        for lane in self._lanes:
-            lane.start()
+        for base in self._bases:
+            self._take_up(base)
+        for pattern in self._patterns:
+            self._scouts.append(Scout(pattern, self._pool, self._usual.poll_interval, lambda *n: self._queue.put(("named", n))))
 
-    @staticmethod
-    def _dry_out(stack: ExitStack) -> Path:
-        import tempfile  # not for the daemon that stays
-
-        return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="smart-monitor-dry-")))
+    def _take_up(self, base: Path) -> Lane:
+        out = self._out / f"{base.name}-{len(self._lanes)}" if self._dry and self._out and self._several else self._out
+        lane = Lane(base, out, partial(self._reload, base), self._pool, self._manner)
+        self._lanes.append(lane)
+        self._ever = True
+        if len(self._lanes) > MANY:
+            self._pool.grain = GRAIN
+        lane.start()
+        return lane
 
     def _close_all(self) -> None:
         self._notifier.send("STOPPING=1")
         self._tidying.close()
-        end = time.monotonic() + max(s.stop_grace for s in self._settings.values())
+        end = time.monotonic() + max(s.stop_grace for s in (self._usual, *self._settings.values()))
         for lane in self._lanes:
             lane.close(end)
         for lane in self._lanes:
@@ -116,7 +143,7 @@ class Daemon:
 
     def _turn(self, schedule: Schedule) -> None:
         try:
-            item = self._queue.get(timeout=self._sleep())
+            item = self._queue.get(timeout=min(STUCK, self._notifier.interval or STUCK))
             while True:
                 self._handle(item)
                 item = self._queue.get_nowait()
@@ -130,9 +157,11 @@ class Daemon:
 
     def _look_for_the_end(self) -> None:
         stand = [lane.standing for lane in self._lanes]
-        if not all(s.tried for s in stand):
+        if not all(s.tried for s in stand) or not all(s.looked.is_set() for s in self._scouts):
             return
-        if all(s.held for s in stand):
+        if not self._ever:
+            return
+        if stand and all(s.held for s in stand):
             self._stopping, self._code = True, LOCKED
         elif self._once and all(not s.opened or (s.met and not s.busy and not s.sending) for s in stand):
             self._stopping = True
@@ -141,33 +170,71 @@ class Daemon:
         elif self._exit_when_done and all(s.opened and s.ended and not s.busy and not s.sending for s in stand):
             self._stopping = True
 
-    def _sleep(self) -> float:
-        return min(STUCK, self._notifier.interval or STUCK)
-
     def _handle(self, item: tuple[str, Any]) -> None:
         what, told = item
         if what == "signal" and told == signal.SIGHUP:
             self._configure()
         elif what == "signal":
             self._stopping = True
+        elif what == "named":
+            self._meet(*told)
+        elif what == "moves" and told.lane is None:
+            told.lane = self._take_up(told.base)
+        elif what == "over":
+            self._let_go(*told)
         elif what == "tick":
             self._ticked, self._figures = time.monotonic(), told
             if not self._once:
-                for lane in self._opened():
-                    self._tidying.heed(lane, told.get(str(lane.run.place.out), {}))
+                for lane, run in self._opened():
+                    self._tidying.heed(lane, told.get(str(run.place.out), {}))
         elif what == "tidy" and not self._once:
-            for lane in self._opened():
+            for lane, _ in self._opened():
                 self._tidying.ask(lane)
 
-    def _opened(self) -> Iterable[Lane]:
-        return [lane for lane in self._lanes if lane.standing.opened]
+    def _opened(self) -> list[tuple[Lane, Run]]:
+        return [(lane, run) for lane in self._lanes if (run := lane.run) is not None and lane.standing.opened]
+
+    # -- runs that patterns name ------------------------------------------------------------------
+
+    def _meet(self, pattern: str, now: Named) -> None:
+        """A scout came back: directories that are new, and such that are gone."""
+        if now.note != self._notes.get(pattern, ""):
+            self._notes[pattern] = now.note
+            self._log.warning(now.note or f"{pattern} is watched whole again")
+        for base in now.bases:
+            if base not in self._candidates and base not in self._bases:
+                self._candidates[base] = Candidate(
+                    base, self._pool, self._usual.poll_interval,
+                    lambda c: self._queue.put(("moves", c)), lambda c, why: self._queue.put(("over", (c, why))),
+                )  # fmt: skip
+        if len(self._patterns) == 1 and not now.note:
+            for base in self._candidates.keys() - set(now.bases):
+                candidate = self._candidates[base]
+                if candidate.lane is None or not candidate.lane.standing.opened:
+                    self._let_go(candidate, "its directory is gone")
+                    self._candidates.pop(base).drop()
+
+    def _let_go(self, candidate: Candidate, why: str) -> None:
+        if candidate.lane is not None:
+            candidate.lane.close(time.monotonic(), why)
+            self._lanes.remove(candidate.lane)
+            self._settings.pop(candidate.base, None)
+            candidate.lane, self._gone = None, self._gone + 1
+
+    # -- what all runs share ----------------------------------------------------------------------
+
+    def _has_events(self) -> bool:
+        return len(self._lanes) <= MANY
+
+    def _is_thrifty(self) -> bool:
+        return FILES * len(self._lanes) > self._descriptors
 
     def _figures_of(self, out: str) -> Mapping[str, float]:
         return self._figures.get(out, {})
 
     def _host_job(self) -> None:
         try:
-            found = survey([lane.run for lane in self._opened()], self._holders)
+            found = survey([run for _, run in self._opened()], self._holders)
         except Exception:
             found = {}  # time has passed all the same
         self._queue.put(("tick", found))
@@ -181,11 +248,7 @@ class Daemon:
             schedule.restart(self._interval)
         late = time.monotonic() - self._ticked
         if late > LATE_TICKS * self._interval + 5:
-            why = (
-                "a look at the host hangs; the runs are watched without it"
-                if schedule.hanging
-                else "the scheduler is started anew"
-            )
+            why = "a look at the host hangs; ticks go on without it" if schedule.hanging else "the scheduler is started anew"
             if why != self._said:
                 self._log.error(f"No figures of the host for {late:.0f} s: {why}")
             self._said = why
@@ -195,10 +258,10 @@ class Daemon:
             self._said = ""
 
     def _shortest(self) -> float:
-        return min(s.poll_interval for s in self._settings.values())
+        return min((s.poll_interval for s in self._settings.values()), default=self._usual.poll_interval)
 
     def _reload(self, base: Path) -> Settings:
-        self._settings[base] = settings = self._load(base)
+        self._settings = {**self._settings, base: (settings := self._load(base))}
         return settings
 
     def _configure(self) -> None:
@@ -213,17 +276,44 @@ class Daemon:
         A run whose read hangs is known to be blind and says so; starting anew would not mend its mount.
         """
         now = time.monotonic()
-        runs = [lane.run for lane in self._lanes if lane.standing.opened]
+        runs = [run for _, run in self._opened()]
         alive = now - self._pool.last < RECENT or all(r.outlook.hung for r in runs)
-        tried = all(lane.standing.tried for lane in self._lanes)
-        if not self._ready and tried and all(r.met or r.outlook.hung for r in runs):
+        if not self._ready and self._is_met(runs):
             self._ready = True
-            # What is there now stays: it need not be looked through at every collection, nor copied by a fork.
-            gc.collect()
-            gc.freeze()
             self._notifier.send("READY=1", f"MAINPID={os.getpid()}")
+        if self._ready and (not self._frozen or abs(len(self._lanes) - self._frozen) + self._gone > max(MANY, self._frozen // 2)):
+            self._freeze()
         if self._ready and alive and self._notifier.interval and now - self._pinged >= self._notifier.interval:
             self._pinged = now
-            blind = [lane.run.outlook.sight.why for lane in self._lanes if not lane.run.outlook.sight.ok]
-            steps = ", ".join(f"{r.name} at step {r.last_step}" for r in runs)
-            self._notifier.send("WATCHDOG=1", f"STATUS={'blind: ' + blind[0] if blind else steps or 'waiting'}")
+            self._notifier.send("WATCHDOG=1", f"STATUS={self._summary(runs)}")
+
+    def _is_met(self, runs: Sequence[Run]) -> bool:
+        tried = all(lane.standing.tried for lane in self._lanes) and all(s.looked.is_set() for s in self._scouts)
+        return tried and all(r.met or r.outlook.hung for r in runs)
+
+    def _freeze(self) -> None:
+        """What is there now stays: it need not be looked through at every collection, nor copied by a fork."""
+        gc.unfreeze()
+        gc.collect()
+        gc.freeze()
+        self._frozen, self._gone = max(1, len(self._lanes)), 0
+
+    def _summary(self, runs: Sequence[Run]) -> str:
+        blind = [r.outlook.sight.why for r in runs if not r.outlook.sight.ok]
+        if blind:
+            return f"blind: {blind[0]}" + (f" and {len(blind) - 1} more runs" if len(blind) > 1 else "")
+        if len(runs) > 3:
+            return f"{len(runs)} runs watched"
+        return ", ".join(f"{r.name} at step {r.last_step}" for r in runs) or "waiting"
+
+
+def _more_descriptors() -> int:
+    """Take as many descriptors as we are allowed; how many that is."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = 1 << 16 if hard == resource.RLIM_INFINITY else hard
+    if soft != resource.RLIM_INFINITY and soft < most:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        except (OSError, ValueError):
+            return soft
+    return most

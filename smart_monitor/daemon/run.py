@@ -60,6 +60,8 @@ class Run:
         self.unseen = 0
         """Steps that passed unseen while the monitor was down."""
         self.contact = Contact(met=False, whole=judge_all)
+        self.rests = ""
+        """Why it is let go while its monitor goes on; empty if it is not."""
         self.eye: Eye | None = None
         self.wake: Wake | None = None
         self._saved = self._vital = 0.0
@@ -150,7 +152,7 @@ class Run:
         self.refresh_vitals(stopped=True)
         for told in self.seen:
             self.log.info(f"Seen of {told['name']}: {amount(told)}")
-        self.log.info("Smart Monitor stops")
+        self.log.info(f"Let go: {self.rests}; it is taken up again when it moves" if self.rests else "Smart Monitor stops")
         self._close_files()
 
     def _close_files(self) -> None:
@@ -380,16 +382,6 @@ class Run:
     def seen(self) -> Sequence[Mapping[str, Any]]:
         """What is read, how much of it was seen and how old it is (`Part.told`)."""
         return self.source.summary if self.eye is not None else ()
-
-    @property
-    def busy(self) -> bool:
-        """Is a snapshot being made, or about to be?"""
-        return self.opened and self.keeper.store.busy
-
-    @property
-    def sending(self) -> bool:
-        """Is a snapshot being copied to the remote, or about to be?"""
-        return self.opened and self.remote.busy
 
     @property
     def ended(self) -> bool:

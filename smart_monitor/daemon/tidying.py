@@ -15,6 +15,7 @@ from smart_monitor.snapshots.process import ROOT, handed_over
 
 if TYPE_CHECKING:
     from smart_monitor.daemon.lane import Lane
+    from smart_monitor.daemon.run import Run
 
 START = "import sys; sys.path.append(sys.argv[1]); from smart_monitor.snapshots.prune import main; sys.exit(main())"
 GIB = 2**30
@@ -42,13 +43,15 @@ class Tidying:
     def ask(self, lane: Lane) -> None:
         """Tidy this run when it is its turn, unless its user wants to do that by hand."""
         run = lane.run
-        if run.opened and not run.dry and run.settings.prune:
+        if run is not None and run.opened and not run.dry and run.settings.prune:
             self._due[str(run.place.out)] = lane
             self._asked[str(run.place.out)] = time.monotonic()
 
     def heed(self, lane: Lane, figures: Mapping[str, float]) -> None:
         """Time has passed: tidy sooner if the disk is low, or was too full for a snapshot."""
         run = lane.run
+        if run is None:
+            return
         free, out = figures.get("disk_free_bytes"), str(run.place.out)
         low = free is not None and free < LOW * run.settings.min_free_gb * GIB
         if (low or any(i.tries for i in run.keeper.store.open)) and time.monotonic() - self._asked.get(out, -AGAIN) >= AGAIN:
@@ -65,8 +68,8 @@ class Tidying:
         while self._due and self._process is None:
             out, lane = next(iter(self._due.items()))
             del self._due[out]
-            if lane.run.opened:
-                self._start(lane)
+            if lane.run is not None and lane.run.opened:
+                self._start(lane, lane.run)
 
     def close(self) -> None:
         """The daemon ends: what the process is at stops by itself, at the next file, when it finds us gone."""
@@ -77,8 +80,7 @@ class Tidying:
                 self._process.stdout.close()
             self._process = None
 
-    def _start(self, lane: Lane) -> None:
-        run = lane.run
+    def _start(self, lane: Lane, run: Run) -> None:
         asked = {f.name: getattr(run.settings, f.name) for f in fields(run.settings) if f.metadata["group"] == "retention"}
         job = {"out": str(run.place.out.absolute()), "settings": asked, "parent": os.getpid()}
         try:
@@ -131,7 +133,7 @@ class Tidying:
 
     def _complain(self, lane: Lane, what: str) -> None:
         """Once for each trouble: it will be met again every day."""
-        key = f"{lane.run.place.out}: {what}"
+        key = f"{lane.base}: {what}"
         if key not in self._told:
             self._told.add(key)
             lane.say("WARNING", f"Retention: {what}")

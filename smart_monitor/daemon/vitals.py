@@ -34,6 +34,7 @@ def vitals(run: Run, *, stopped: bool = False) -> dict[str, Any]:
         "ranks": sorted(run.engine.ranks), "process": process(run), "pace": pace(run), "sources": list(run.seen),
         "holds": run.keeper.holding.vitals(),
         "watchdog": "off" if run.wake is None else run.wake.trouble or "on", "trouble": run.complaint.text, "stopped": stopped,
+        "rests": run.rests,
         "poll_interval": run.settings.poll_interval,
     } | (_judged(judge) | {"open_incidents": _open(run)} if judge is not None else {})  # fmt: skip
 

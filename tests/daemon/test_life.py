@@ -182,6 +182,7 @@ def test_one_daemon_watches_several_runs_and_a_run_held_by_another_is_left_to_it
             log.sees(1)
             trainer.write(float("nan"))
             log.says("nan (critical)")
+        until(lambda: "is already watched by" in monitor.said, "word of the first")
         assert monitor.process.poll() is None
         assert 0 == other.stop()
         until(lambda: len(logs[0].having("Resumed: ")) == 1, "the run taken over")

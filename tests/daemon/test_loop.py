@@ -32,7 +32,7 @@ def log() -> tuple[Log, list[str]]:
 
 
 def test_a_scheduler_that_died_is_noticed_and_is_started_anew(tmp_path: Path) -> None:
-    daemon = Daemon([tmp_path], lambda _: Settings(poll_interval=0.1))
+    daemon = Daemon([tmp_path], lambda _: Settings(), settings=Settings(poll_interval=0.1))
     schedule = Schedule(daemon._host_job, 0.1)
     schedule.close()
     daemon._ticked -= 100
@@ -45,7 +45,7 @@ def test_a_run_whose_handling_fails_is_begun_again_and_harms_no_other(tmp_path: 
     bases = [tmp_path / "a", tmp_path / "b"]
     for base in bases:
         Trainer(base).train(1)
-    daemon = Daemon(bases, lambda _: Settings(poll_interval=0.2))
+    daemon = Daemon(bases, lambda _: Settings(poll_interval=0.2), settings=Settings(poll_interval=0.2))
     thread = threading.Thread(target=daemon_loop, args=(daemon,))
     thread.start()
     try:
