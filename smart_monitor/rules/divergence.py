@@ -1,7 +1,8 @@
+import math
 from operator import lt
 
 from smart_monitor.rules import Moment, Rule, Verdict
-from smart_monitor.stats.baseline import NEW_LEVEL_MEMORY, Baseline
+from smart_monitor.stats.baseline import LEVEL_WINDOW, NEW_LEVEL_MEMORY, Baseline
 
 NET_RISE = 7.0
 """Step noises that the window must rise by in all, else a run of luck in pure noise would count."""
@@ -13,6 +14,11 @@ LEVEL_RECORDS = 15
 LEVEL_GUARD = 4.0
 TOO_NOISY = 0.75
 """Above this noise a level says nothing."""
+WANDERING = 3.0
+"""Root mean squares of its upward moves that a level must have risen by, times the root of the windows it took."""
+MOST_WINDOWS = 6.0
+MOVES, LATEST = 24, 4
+"""Moves of the level from window to window that are remembered; the latest are those being judged."""
 EPSILON = 1e-12
 
 
@@ -27,8 +33,10 @@ class Divergence(Rule):
     Formula: either at least `divergence_rising` (80 %) of neighbouring pairs in the last `loss_window`
     finite values rise, and the window as a whole rises by more than 7 step noises and 10 % to above the
     level, and 1.5 times more than the last rise that came back (any rise, without the guard); or the level
-    (median of the last 21 admitted values) has stood more than 25 %, and 4 noises, above its lowest for 15
-    records (a level rule: gradual ramps come in noisy steps; where the level jumped, the spike said so).
+    (median of the last 21 admitted values) has stood more than 25 %, 4 noises and 3 times what its own
+    wandering explains (root mean square of its upward moves from window to window, times the root of the
+    windows since its lowest) above its lowest for 15 records (a level rule: gradual ramps come in noisy steps;
+    where the level jumped, the spike said so). It is over once the level is within 12.5 % of its lowest.
 
     Judges from: a full window; the level rule from 30 values. Not on losses that take both signs.
 
@@ -79,26 +87,29 @@ class Divergence(Rule):
         return rise >= NET_RISE * base.step_noise and loss > base.level and rise >= KNOWN_RISE * self.memory.get("rise", 0.0)
 
     def _level(self, moment: Moment, metric: str) -> Verdict | None:
-        base = moment.baselines[metric]
+        base, memory = moment.baselines[metric], self.memory
         if not base.guard or base.negative or len(base.recent.values) < LEVEL_RECORDS:
             return None
-        memory, level = self.memory, base.level
+        level = base.level
+        if base.admitted % LEVEL_WINDOW == 0:
+            self._wander(base)
         best = memory.get("best")
         if best is None or level <= best:
-            memory["best"], memory["above"], memory["jumped"] = level, 0, False
+            memory.update(best=level, above=0, jumped=False, told=False, since=base.admitted)
             return None
         if level < best * (1 + LEVEL_RISE / 2):
-            memory["jumped"] = False
+            memory["jumped"] = memory["told"] = False
         elif base.settled < NEW_LEVEL_MEMORY:
             memory["jumped"] = True
-        if level <= best * (1 + LEVEL_RISE) or base.noise > TOO_NOISY or level <= best * (1 + LEVEL_GUARD * base.noise):
+        if not memory["told"] and not self._stands_above(base, best):
             memory["above"] = 0
             return None
         if not memory["above"]:
             memory["onset"] = [moment.record.index, moment.step]
         memory["above"] += 1
-        if memory["above"] < LEVEL_RECORDS or memory["jumped"]:
+        if not memory["told"] and (memory["above"] < LEVEL_RECORDS or memory["jumped"]):
             return None
+        memory["told"] = True
         loss = moment.values[metric]
         return Verdict(
             message=f"loss has stood above {best * (1 + LEVEL_RISE):.4g} for {memory['above']} records at {moment.where}; "
@@ -107,3 +118,25 @@ class Divergence(Rule):
             metric=metric, value=loss, baseline=best, threshold=best * (1 + LEVEL_RISE), score=base.score(loss),
             number="detected", strategy="level", onset_record=memory["onset"][0], onset_step=memory["onset"][1],
         )  # fmt: skip
+
+    def _stands_above(self, base: Baseline, best: float) -> bool:
+        """Is the level further above its best than noise and its own wandering explain?"""
+        level, noise = base.level, base.noise
+        if level <= best * (1 + LEVEL_RISE) or noise > TOO_NOISY or level <= best * (1 + LEVEL_GUARD * noise):
+            return False
+        moves = self.memory.get("moves", [])[:-LATEST]
+        if not moves:
+            return True
+        upward = math.sqrt(2 * sum(m * m for m in moves) / max(len(moves), LATEST))
+        windows = min(max((base.admitted - self.memory["since"]) / LEVEL_WINDOW, 1.0), MOST_WINDOWS)
+        return math.log(level / best) > WANDERING * upward * math.sqrt(windows)
+
+    def _wander(self, base: Baseline) -> None:
+        """Remember by how much (in logarithms) the level moves from one of its windows to the next."""
+        memory, level = self.memory, base.level
+        if memory.get("at") == base.admitted or not level > 0:
+            return
+        before, memory["at"], memory["then"] = memory.get("then"), base.admitted, level
+        if before:
+            upward = min(max(math.log(level / before), 0.0), math.log(1 + LEVEL_RISE))
+            memory["moves"] = [*memory.get("moves", []), upward][-MOVES:]
