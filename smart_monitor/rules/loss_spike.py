@@ -19,7 +19,8 @@ class LossSpike(Rule):
     Formula: loss > (1 + `loss_spike_threshold`) x mean of the last `loss_window`/2 admitted values
     (0.3 and 5 by default), and, with the noise guard, at least 7 noises above the median of the last
     21 (14 where losses take both signs, and then the ratio is not asked) and 4.5 step noises, compounded,
-    above it: median x (1 + step noise)^4.5, less for each of several in a row. Percent is against the mean.
+    above it: median x (1 + step noise)^4.5, less for each of several in a row; whatever the run's outliers have
+    been, the third in a row that is half above the median, and 14 step noises. Percent is against the mean.
     Other strategies, off by default: `spike_strategies = ["ratio", "mad", "step"]` also takes a loss above
     the median + `mad_factor` x 1.4826 x MAD of the last `mad_window` values (2 and 50), or 50 %
     (`step_change`) above the one before; `fixed_loss_threshold` a loss above that. The guard decides on all.

@@ -12,7 +12,8 @@ root mean square over the last 200 residuals (it tames one-sided heavy tails, wh
 alone cries wolf), their interquartile range / 1.349 (sigma of a normal distribution), and 1 %. Where the
 level is on the move, the changes from value to value give a second bar: 16 times their typical size.
 They also say how far neighbours differ by chance, which neither a tail nor a trend widens: what stands
-out must be apart by that as well. All of it is relative, so that loss x 1024 changes no verdict.
+out must be apart by that as well. A loss that is half above the level and many step noises for three
+values in a row stands out however wide its tail has been. All of it is relative, so that loss x 1024 changes no verdict.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from collections import deque
 from itertools import pairwise
 from typing import Any
 
+from smart_monitor.stats import strictness
+from smart_monitor.stats.strictness import STEPS_GUARD, STEPS_LEAST
 from smart_monitor.stats.window import PARTS, MedianWindow, QuartileWindow, parts
 
 LEVEL_WINDOW = 21
@@ -33,30 +36,13 @@ NEW_LEVEL_MEMORY = 50
 TRANSIENT = 2
 """Values in a row that may be set aside and still count as outliers of the run, not as an event."""
 YOUNG_FACTOR = 4.0
-YOUNG_STEPS = 6.0
-"""Steps from which that factor is enough; the largest of fewer is smaller by chance, so that more is asked."""
-YOUNG_WINDOW = 10
-"""Steps looked back on: the first ones of a training are far steeper than all that follow."""
 FLOOR = 0.01
 QUARTILES_TO_SIGMA = 1 / 1.349
 STEPS_WINDOW = 100
-STEPS_GUARD = 16.0
-"""Step noises above the mean from which a value stands out, where the level itself is on the move."""
-STEPS_LEAST = 2.0
-"""Noises that it must be above the level all the same."""
-ABOVE_HIGHEST = 2.0
-"""Step noises, compounded, that it must be above the highest of the level's window."""
 CALM = 4.0
 """Noises below which a value is calm, if its guard does not ask for less."""
 SEEN = 20
 """Values that a rule may look back on, however short the window."""
-IN_A_ROW = 4
-"""Values set aside in a row for which less is asked of each: chance must come true every time."""
-BEGINNING = 5
-LEARNED, LEARNED_POINTS = 0.5, 20.0
-"""Share of its beginning that a loss must have lost, or points that an accuracy must have gained, to lose it again."""
-TAIL = 0.25
-"""Fewer than NOISE_WINDOW residuals have seen less of their tail: the largest of n grows as n^TAIL (tail index 4)."""
 GUARD = 7.0
 """Noises from which a value stands out: as strict as the strictest rule in use (z > 7 over 128)."""
 
@@ -117,7 +103,7 @@ class Baseline:
         """
         self.settled = NEW_LEVEL_MEMORY
         """Admitted values since a new level was believed, at most NEW_LEVEL_MEMORY."""
-        self.changes: deque[float] = deque(maxlen=YOUNG_WINDOW)
+        self.changes: deque[float] = deque(maxlen=strictness.YOUNG_WINDOW)
         self.last = math.nan
         self.mean = math.nan
         """Mean of the last half window of admitted values; NaN while there is none."""
@@ -168,17 +154,17 @@ class Baseline:
             if self.bad > 0 and unit == self.level and self.residuals:
                 usual = self.step_noise
                 # A level that lags behind a falling loss hides a jump that the last steps make plain.
-                plain = max(self.mean * (1 + STEPS_GUARD * usual), self.recent.highest * (1 + usual) ** ABOVE_HIGHEST)
+                plain = max(self.mean * (1 + STEPS_GUARD * usual), self.recent.highest * (1 + usual) ** strictness.ABOVE_HIGHEST)
                 edge = min(edge, max(STEPS_LEAST * scale, plain - self.level))
             elif self.absolute and self.residuals:
-                edge = max(edge, self.apart / math.sqrt(IN_A_ROW) * unit * self.step_noise)
+                edge = max(edge, self.apart / math.sqrt(strictness.IN_A_ROW) * unit * self.step_noise)
             self._edge = edge
         return edge
 
     def _tail_unseen(self) -> float:
         """By how much more a noise known from few residuals must be exceeded."""
         known = len(self.residuals)
-        return (NOISE_WINDOW / known) ** TAIL if 0 < known < NOISE_WINDOW and not self.absolute else 1.0
+        return (NOISE_WINDOW / known) ** strictness.TAIL if 0 < known < NOISE_WINDOW and not self.absolute else 1.0
 
     @property
     def largest_change(self) -> float:
@@ -197,8 +183,8 @@ class Baseline:
         if not self.held or not min((v - self.beginning) * self.bad for v in (value, self.held[-1])) >= 0:
             return False
         if self.absolute:
-            return (self.beginning - self.level) * self.bad >= LEARNED_POINTS
-        return self.bad > 0 and 0 < self.level <= LEARNED * self.beginning
+            return (self.beginning - self.level) * self.bad >= strictness.LEARNED_POINTS
+        return self.bad > 0 and 0 < self.level <= strictness.LEARNED * self.beginning
 
     def stands_out(self, value: float) -> bool:
         """The noise guard: does `value` stand out on the bad side of what the run's noise explains?
@@ -211,7 +197,16 @@ class Baseline:
             return False
         if self.admitted < MATURE and not self._dwarfs(value):
             return False
-        return not self.mature or (self._beyond(value) and self._apart(value))
+        beyond = self._beyond(value) or (len(self.held) >= strictness.LASTING - 1 and self._lasting(value))
+        return not self.mature or (beyond and self._apart(value))
+
+    def _lasting(self, value: float) -> bool:
+        """Is a loss so high that a few such values in a row are no chance, whatever the outliers before them?"""
+        if not self.apart or self.bad < 0 or self.negative or not self.residuals:
+            return False
+        return value >= self.level * (1 + strictness.LASTING_RISE) and value >= self.level * (
+            1 + strictness.LASTING_STEPS * self.step_noise
+        )
 
     def _dwarfs(self, value: float) -> bool:
         """The guard while there are few values: the move must dwarf every step of late.
@@ -221,7 +216,10 @@ class Baseline:
         """
         lower = min(self.last * self.bad, self.level * self.bad)
         rise = value * self.bad - lower
-        if not rise > 0 or rise < YOUNG_FACTOR * max(1.0, YOUNG_STEPS / (len(self.changes) or 1)) * self.largest_change:
+        if (
+            not rise > 0
+            or rise < YOUNG_FACTOR * max(1.0, strictness.YOUNG_STEPS / (len(self.changes) or 1)) * self.largest_change
+        ):
             return False
         if self.apart and lower > 0 and not self.negative:
             widest = max((max(a / b, b / a) for a, b in pairwise(self.recent.values)), default=1.0)
@@ -236,7 +234,7 @@ class Baseline:
         """
         if not self.apart or self.negative or not self.residuals:
             return True
-        noises = self.apart / math.sqrt(min(len(self.held) + 1, IN_A_ROW))
+        noises = self.apart / math.sqrt(min(len(self.held) + 1, strictness.IN_A_ROW))
         if self.absolute:
             return (value - self.level) * self.bad >= noises * self.unit * self.step_noise
         return bool(value >= self.level * (1 + self.step_noise) ** (noises * self._tail_unseen()))
@@ -269,6 +267,8 @@ class Baseline:
         unit, rise = self.unit, (value - self.level) * self.bad
         if rise <= 0:
             return unit > 0
+        if rise >= strictness.LASTING_RISE * unit:
+            return False
         if self.bad > 0 and rise >= self.mean * (1 + STEPS_GUARD * FLOOR) - self.level and rise >= STEPS_LEAST * (unit * FLOOR):
             return False
         times = min(CALM, self.times)
@@ -285,7 +285,7 @@ class Baseline:
         self.arrived += 1
         if not self.mature:
             self.young += 1
-        if flagged or (not calm and self.mature and self.guard and self._beyond(value)):
+        if flagged or (not calm and self.mature and self.guard and (self._beyond(value) or self._lasting(value))):
             self.held.append(value)
             if len(self.held) >= NEW_LEVEL:
                 self._believe_new_level()
@@ -324,7 +324,7 @@ class Baseline:
         self.short.append(value)
         self.recent.push(value)
         self._settle()
-        if self.admitted == BEGINNING and not (self.level - self.beginning) * self.bad <= 0:
+        if self.admitted == strictness.BEGINNING and not (self.level - self.beginning) * self.bad <= 0:
             self.beginning = self.level
 
     def _is_mature(self) -> bool:
