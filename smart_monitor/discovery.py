@@ -46,6 +46,8 @@ _OUR_LOG = re.compile(r"smart_monitor_\d{8}\.log")
 _OUR_RECORDS = re.compile(r"anomalies_rank_\d+\.jsonl")
 _OUR_FILES = re.compile(rf"{_OUR_LOG.pattern}|{_OUR_RECORDS.pattern}|events\.jsonl")
 """In a directory of our logs."""
+_PROBE = re.compile(r"probe_rank_\d+\.jsonl")
+"""What the probe writes in training: the loss before any filter, gradients before clipping, and whose they are."""
 _STRANGE = frozenset({"node_modules", "__pycache__", "site-packages"})
 _RANK = re.compile(r"(?:^|[_.-])rank[_-]?(\d{1,6})(?=[_.-]|$)")
 _EVALUATION = frozenset({"train", "training", "validation", "val", "eval", "evaluation", "test"})
@@ -242,7 +244,7 @@ def _choose(found: Found, places: list[Seen], only: str, live: bool, look: _Look
             found.others += [replace(s, why="better sources were found") for s in mine]
             continue
         _of_one_format(found, mine, newest, look, asked=bool(only))
-    found.chosen.sort(key=lambda s: s.format.order)
+    found.chosen.sort(key=lambda s: (s.format.order, _PROBE.match(s.place.name) is None))
     found.chosen = [replace(s, why=_reason(at, s)) for at, s in enumerate(found.chosen)]
 
 

@@ -165,3 +165,9 @@ def test_a_single_file_is_known_by_name_or_content(tmp_path: Path, name: str) ->
 
 def test_every_format_says_what_its_files_are_called() -> None:
     assert all(f.patterns and f.title and f.index for f in formats())
+
+
+def test_the_probe_s_file_is_judged_before_other_json_lines(tmp_path: Path):
+    for name in ("a_log.jsonl", "probe_rank_0.jsonl", "z_log.jsonl"):
+        (tmp_path / name).write_text('{"step": 1, "loss": 0.5}\n')
+    assert find(tmp_path).chosen[0].place.name == "probe_rank_0.jsonl"

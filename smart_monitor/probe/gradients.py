@@ -150,6 +150,7 @@ class GradientMeter:
         self.absent_now: tuple[str, ...] = ()
         self.frozen_now: tuple[str, ...] = ()
         self._device = _device_of(self.held)
+        self._placed: dict[tuple[tuple[str, ...], tuple[str, ...]], tuple[Tensor, Tensor]] = {}
 
     def measure(self, scale: Tensor | None = None) -> Gradients:
         """What the gradients are now. `scale`: the loss scale they still carry."""
@@ -215,12 +216,10 @@ class GradientMeter:
         squares = torch.zeros(len(names), dtype=torch.float64, device=self._device)
         if not failed:
             try:
-                order = {name: at for at, name in enumerate(names)}
-                weights = torch.tensor([held.weight for held in present], dtype=torch.float64, device=self._device)
                 for (_, kind), (named, parts) in _grouped(present).items():
                     norms = torch.stack(torch._foreach_norm(parts, 2, dtype=kind)).double()
-                    index = torch.tensor([order[name] for name in named], device=self._device)
-                    squares.index_add_(0, index, norms.square() * weights[index])
+                    index, weights = self._places(present, named)
+                    squares.index_add_(0, index, norms.square() * weights)
             except Exception:
                 failed = True
         flag = torch.full((1,), float(failed), dtype=torch.float64, device=self._device)
@@ -229,22 +228,33 @@ class GradientMeter:
         dist.all_reduce(packed)
         return [(names, packed, sum(e.numel() for e in extra))]
 
+    def _places(self, present: list[Held], named: list[str]) -> tuple[Tensor, Tensor]:
+        """(place in the vector, weight) of each of `named`; made once, since a copy to a device may wait for it."""
+        key = tuple(held.name for held in present), tuple(named)
+        if key not in self._placed:
+            self._placed.clear()
+            at = {held.name: n for n, held in enumerate(present)}
+            index = torch.tensor([at[name] for name in named], device=self._device)
+            weights = [present[at[name]].weight for name in named]
+            self._placed[key] = index, torch.tensor(weights, dtype=torch.float64, device=self._device)
+        return self._placed[key]
+
     def count(self, suspects: Sequence[Held]) -> list[tuple[int, int, float]]:
         """(NaN elements, infinite elements, norm in double precision) of the gradients as they are now. Waits for the device."""
         rows = []
         for held in suspects:
             gradient = held.parameter.grad
-            if gradient is None:
-                rows.append([0.0, 0.0, 0.0])
-                continue
-            local = held.local(gradient)
-            norm = _wide_norm(local)
-            rows.append([float(local.isnan().sum()), float(local.isinf().sum()), norm * norm])
+            try:
+                local = held.local(gradient if gradient is not None else held.parameter[:0])
+                norm = _wide_norm(local)
+                rows.append([float(local.isnan().sum()), float(local.isinf().sum()), norm * norm])
+            except Exception:
+                if not self.sharded:
+                    raise
+                rows.append([0.0, 0.0, math.nan])  # the other ranks wait for us in the reduction
         if self.sharded:
-            weights = [held.weight for held in suspects]
-            table = torch.tensor(rows, dtype=torch.float64, device=_device_of(suspects)) * torch.tensor(
-                weights, dtype=torch.float64, device=_device_of(suspects)
-            ).unsqueeze(1)
+            table = torch.tensor(rows, dtype=torch.float64, device=self._device)
+            table *= torch.tensor([[held.weight] for held in suspects], dtype=torch.float64, device=self._device)
             dist.all_reduce(table)
             rows = table.tolist()
         return [(round(nans), round(infs), math.sqrt(square)) for nans, infs, square in rows]
@@ -310,6 +320,8 @@ def _grouped(present: Sequence[Held]) -> dict[tuple[torch.device, torch.dtype], 
 def _wide_norm(local: Tensor) -> float:
     """The norm in double precision, scaled by the largest element if even that overflows; NaN or inf if the elements are."""
     wide = local.double()
+    if not wide.numel():
+        return 0.0
     norm = float(torch.linalg.vector_norm(wide))
     if not math.isinf(norm):
         return norm

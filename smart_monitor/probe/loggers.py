@@ -52,7 +52,17 @@ def hand_on(logger: Any, figures: dict[str, float], step: int) -> None:
     elif hasattr(logger, "log_metrics"):  # Lightning
         logger.log_metrics(figures, step)
     elif type(logger).__module__.partition(".")[0] == "wandb":
-        # Joins the row that training logs next: a row of its own would move W&B's step past the training's.
-        logger.log(figures, commit=False)
+        # Joins a row of training's own: one of ours would move W&B's step past the training's, whose rows it would
+        # then refuse. Which row that is depends on how training counts, so the figures bring their own axis.
+        name = str(getattr(logger, "id", ""))
+        if name not in _charted_by:
+            _charted_by.add(name)
+            for chart in ("grad/*", "grad_layer/*", "update/*", "weight/*"):
+                logger.define_metric(chart, step_metric="probe/step")
+        logger.log({**figures, "probe/step": step}, commit=False)
     else:
         logger.log(figures)
+
+
+_charted_by: set[str] = set()
+"""W&B runs that know the axis."""

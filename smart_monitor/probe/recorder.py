@@ -141,7 +141,7 @@ class Probe:
         loss: a scalar, or None if `add_loss` was given those of the micro-batches. step: its number, counted from 1 if
         not given. batch: kept if the step turns out not finite. metrics: numbers to be recorded beside.
         """
-        if not self.on:
+        if not self.on or _capturing():
             return
         self.steps = self.steps + 1 if step is None else int(step)
         try:
@@ -299,7 +299,7 @@ class Probe:
 
     def before_forward(self) -> None:
         """Remember the random numbers that the model is about to use."""
-        if self.on:
+        if self.on and not _capturing():
             try:
                 self._rng = rng_state()
             except Exception as error:
@@ -348,6 +348,11 @@ def _close(probe: weakref.ref[Probe]) -> None:
 
 class _Stopped(Exception):
     """Some rank cannot measure any more, and all know."""
+
+
+def _capturing() -> bool:
+    """Is a CUDA graph being recorded? What runs then is not a step, and nothing of ours belongs into the graph."""
+    return torch.cuda.is_available() and torch.cuda.is_initialized() and bool(torch.cuda.is_current_stream_capturing())
 
 
 def _rank() -> int:

@@ -70,7 +70,8 @@ class Distribution:
         self._before: Tensor | None = None
         factors = [h.weight if sharded else 1.0 for h in self._held]
         self._factors = torch.tensor(factors, dtype=torch.float64, device=self._sample.device)
-        self._elements = sum(f * h.local(h.parameter).numel() for f, h in zip(factors, self._held, strict=True))
+        elements = sum(f * h.local(h.parameter).numel() for f, h in zip(factors, self._held, strict=True))
+        self._elements = self._factors.new_tensor([elements])  # there already: a copy to a device may wait for it
 
     def look(self) -> tuple[Tensor, Tensor]:
         """(six sums, [least, greatest]), for `summary`."""
@@ -89,7 +90,7 @@ class Distribution:
         turned = torch.zeros(3, dtype=torch.float64, device=device)
         if before is not None:
             turned = torch.stack([self._sample.sums(v).sum() for v in (now * before, now.square(), before.square())])
-        return torch.cat([totals, turned, totals.new_tensor([self._elements])]), ends
+        return torch.cat([totals, turned, self._elements]), ends
 
     @staticmethod
     def summary(sums: Sequence[float], ends: Sequence[float]) -> dict[str, float]:

@@ -204,3 +204,34 @@ def test_trl_pairs_of_a_reward_model_become_calibration(tmp_path: Path, monkeypa
     assert found[-1]["calibration_pairs"] >= 8
     assert 0 <= found[-1]["calibration_error"] <= 1
     assert 0 < found[-1]["calibration_error_null"] <= 1
+
+
+def test_figures_arrive_in_tensorboard_and_offline_wandb_without_moving_its_step(tmp_path: Path) -> None:
+    import wandb
+    from torch.utils.tensorboard import SummaryWriter
+
+    from smart_monitor.probe import Probe
+    from smart_monitor.sources import Options, formats
+
+    model = Regression()
+    run, board = wandb.init(mode="offline", dir=str(tmp_path)), SummaryWriter(str(tmp_path / "board"))
+    probe = Probe(model, None, tmp_path, loggers=[run, board], schedule=EACH)
+    for step in range(3):
+        batch = {k: torch.stack([row[k] for row in rows(4)]) for k in ("x", "labels")}
+        model(**batch)["loss"].backward()
+        probe.step(step=step)
+        run.log({"mine": float(step)}, step=step)
+    probe.close()
+    board.close()
+    run.finish()
+    wanted = {"grad_norm", "grad/max_norm", "grad_layer/head.bias"}
+    for name, pattern in (("tensorboard", "board"), ("wandb", "wandb/offline-run-*/*.wandb")):
+        (place,) = tmp_path.glob(pattern)
+        described = next(f for f in formats() if f.name.startswith(name))
+        found = [r for r in described.open(place, "", "", Options()).whole(print) if wanted <= r.values.keys()]
+        if name == "wandb":  # a row waits for the next one when its step is given by hand; what comes meanwhile replaces
+            everything = list(described.open(place, "", "", Options()).whole(print))
+            assert [r.values["mine"] for r in everything if "mine" in r.values] == [0.0, 1.0, 2.0], everything
+            assert {1.0, 2.0} <= {r.values["probe/step"] for r in found}
+        else:
+            assert [r.step for r in found] == [0, 1, 2]
