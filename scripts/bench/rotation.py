@@ -3,14 +3,16 @@
 
 50 MB a checkpoint, a NaN with every fifth. First the trainer keeps 5: each snapshot that was decided on must hold a checkpoint,
 no further behind the record that fired than the trainer's own rotation reaches. Then it keeps 1, which nobody can always win:
-the share that could be held is what `status` shows as well.
+the share that could be held is what `status` shows as well. Last, how soon after its marker a checkpoint is pinned.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
+import statistics
 import struct
 import subprocess
 import sys
@@ -19,11 +21,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rig import ROOT, Daemon, parser
+from rig import ROOT, Daemon, parser, verdict
 
 MANY, BEHIND = 5, 5
 SAVE_EVERY, NAN_EVERY = 0.3, 5
 PATIENCE = 120.0
+PIN_BAR = 1.0
 ROOMY = {"SMART_MONITOR_MIN_FREE_GB": "0", "SMART_MONITOR_MIN_FREE_PERCENT": "0", "SMART_MONITOR_SPARE_CHECKPOINTS": "0"}
 
 
@@ -39,6 +42,11 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix="bench-rotation-", dir=given.directory) as directory:
             late, told = race(Path(directory), given.python, keep, saves, given.size * 10**6)
             fine &= report(Path(directory), keep, saves, given.size, late, told)
+    with tempfile.TemporaryDirectory(prefix="bench-rotation-", dir=given.directory) as directory:
+        spans = sorted(pins(Path(directory), given.python, saves // 4, given.size * 10**6))
+    print(f"From the marker to the pin, {len(spans)} checkpoints, file events or not as the machine has them")
+    fine &= verdict("p50", statistics.median(spans), PIN_BAR, "s")
+    verdict("the slowest", spans[-1], PIN_BAR, "s")
     return 0 if fine else 1
 
 
@@ -64,6 +72,24 @@ def race(base: Path, python: str, keep: int, saves: int, size: int) -> tuple[flo
         )  # fmt: skip
     told: dict[str, Any] = json.loads(done.stdout)["vitals"]["holds"]
     return longest, told
+
+
+def pins(base: Path, python: str, saves: int, size: int) -> list[float]:
+    """Seconds from each checkpoint's last byte until all of it is pinned, saved at any moment of the daemon's rhythm."""
+    write(base, 0, 0.7)
+    (base / "current_model").mkdir()
+    spans = []
+    with Daemon(base, python, ROOMY):
+        for number in range(1, saves + 1):
+            save(base / "current_model", number, MANY, size)
+            began = time.monotonic()
+            while not any(base.glob(f".smart_monitor/holds/hold-checkpoint-{100 * number}-*/files/trainer_state.json")):
+                if time.monotonic() - began > PATIENCE:
+                    raise SystemExit(f"checkpoint-{100 * number} was never pinned")
+                time.sleep(0.005)
+            spans.append(time.monotonic() - began)
+            time.sleep(random.uniform(0.5, 1.5))
+    return spans
 
 
 def write(base: Path, step: int, loss: float) -> None:
