@@ -42,7 +42,9 @@ class _Memory:
     whole: Checkpoint | None = None
     """The noun if its content is whole under these stamps, still or not."""
     had: frozenset[FileStamp] = frozenset()
-    """The files with which it was last whole and still, unless any was written anew since."""
+    """The files with which it was last whole and still."""
+    gone: tuple[str, ...] = ()
+    """Those of them that are there no more, if all that stands is as it was then."""
 
 
 class Shelf:
@@ -168,9 +170,11 @@ class Shelf:
     def _judge(self, root: Path, layout: Layout, candidate: Candidate, before: _Memory | None) -> None:
         tree, now = candidate.tree, self._scanned
         stamps = hash((tree.changed, *((f.stamp, f.ctime_ns, f.mode) for f in tree.files)))
-        memory = before if before and before.stamps == stamps else _Memory(stamps, now, had=before.had if before else frozenset())
-        there = frozenset(f.stamp for f in tree.files)
-        candidate.gone = tuple(sorted(f.path for f in memory.had - there)) if there < memory.had else ()
+        memory = before if before and before.stamps == stamps else _Memory(stamps, now)
+        if before is not None and before is not memory and before.had:
+            there, memory.had = frozenset(f.stamp for f in tree.files), before.had
+            memory.gone = tuple(sorted(f.path for f in before.had - there)) if there < before.had else ()
+        candidate.gone = memory.gone
         memory.since = min(memory.since, now)  # a clock set back must not keep it restless
         self._memory[str(candidate.path)] = memory
         entries = hash((tuple(tree.external), tuple(tree.temporary), tuple(tree.problems)))
@@ -196,7 +200,7 @@ class Shelf:
             if memory.checkpoint is None:
                 still = f"{memory.whole.complete_by}; nothing changed for {self._quiet_at(root):g} s"
                 memory.checkpoint = replace(memory.whole, complete_by=still)
-                memory.had = there
+                memory.had = frozenset(memory.whole.files)
             self._complete.append(memory.checkpoint)
 
     def _missing(self, layout: Layout, candidate: Candidate, memory: _Memory, entries: int) -> list[str]:
