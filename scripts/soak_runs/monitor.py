@@ -105,6 +105,10 @@ class Monitor:
         intents = self.out / ".smart_monitor" / "intents"
         return self.begun() and not (intents.is_dir() and any(p.suffix == ".json" for p in intents.iterdir()))
 
+    def judged(self) -> int:
+        """How many lines of its logs tell of a step seen."""
+        return sum(path.read_text(errors="replace").count("] Monitoring: Step ") for path in self.out.glob("logs/*.log"))
+
     def begun(self) -> bool:
         """Does a finding stand in the events, and is what happened to its snapshot told?"""
         events = self.events()
