@@ -141,7 +141,10 @@ def unreadable(trial: Trial) -> Iterator[Damage]:
                     os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
                     os.close(fd)
                 # Read-only, or what ext4 still writes makes the image long again, with holes that read as zeros.
-                subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+                # It is busy as long as the monitor has a file open that was deleted meanwhile.
+                remount = ["mount", "-o", "remount,ro", str(disk)]
+                if not wait(lambda: subprocess.run(remount, stderr=subprocess.DEVNULL, check=False).returncode == 0, 30):
+                    raise CannotRun("the disk could not be made read-only")
                 os.truncate(image, trial.chance.randint(9, 20) * 2**20)
 
         trial.slow_copies()

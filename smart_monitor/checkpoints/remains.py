@@ -11,7 +11,6 @@ its swap file where nothing is lacking.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable
 
 from smart_monitor.checkpoints.candidate import Candidate, shown
@@ -19,11 +18,12 @@ from smart_monitor.checkpoints.candidate import Candidate, shown
 KIN = 3
 """Candidates of the same family, the nearest by step, that show what one of it consists of."""
 _RANDOM = re.compile(r"(?=[0-9a-f]*[0-9])[0-9a-f]{8,}|[0-9]{6,}")
+_HASH = re.compile(r"[0-9a-f]{32,}")
 _NUMBER = re.compile("[0-9]+")
 
 
 def remains(candidate: Candidate, usual: Iterable[str] = ()) -> list[str]:
-    """Why the candidate is what a deletion has left, one clause a file, three at most; empty if nothing tells so.
+    """Why the candidate is what a deletion has left, three clauses at most; empty if nothing tells so.
 
     `usual` are names of which its writers always leave each (`a|b`: one of them): they stand for its like where it has none
     beside it.
@@ -33,24 +33,27 @@ def remains(candidate: Candidate, usual: Iterable[str] = ()) -> list[str]:
     if not candidate.tree.removed or not candidate.tree.files:
         return []
     mine = candidate.tree.names() | {name for name, _ in candidate.tree.external}
+    shapes = {_shape(name) for name in mine}
     lacking = {
         name: f"{shown(other.name)} has it"
         for other in candidate.kin[::-1]
         for theirs in other.tree.names()
-        if (name := _as_of(theirs, other.step, candidate.step)) not in mine and theirs not in mine and _shape(name) == name
+        if theirs not in mine and _shape(name := _as_of(theirs, other.step, candidate.step)) not in shapes
     }
-    have, like = _shapes(mine), [_shapes(other.tree.names()) for other in candidate.kin]
-    for shape in set[str]().union(*like):
-        if (wanted := min(counts[shape] for counts in like)) > have[shape]:
-            lacking[shape] = f"{have[shape]} of them are there, those beside it have {wanted} at least"
     lacking = {name: why for name, why in lacking.items() if _was_deleted_from(candidate.tree.removed, mine, name)}
-    if not candidate.kin:
+    if not candidate.kin and "" in candidate.tree.removed:
         tops = {name.partition("/")[0] for name in mine}
         lacking = {name: "its writer leaves one" for name in usual if tops.isdisjoint(name.split("|"))}
-    return [
+    said = [
         f"{shown(name.replace('|', ' or '))} is missing ({why}) and something was deleted from it after it was written"
-        for name, why in sorted(lacking.items())[:3]
+        for name, why in sorted(lacking.items())
     ]
+    # How many there should be of what is named for its content, nobody else knows; nor does its writer delete any.
+    hashed = {name.rpartition("/")[0] for name in mine if _HASH.fullmatch(name.rpartition("/")[2])}
+    said += [
+        f"something was deleted from {shown(folder)} after it was written" for folder in sorted(hashed & candidate.tree.removed)
+    ]
+    return said[:3]
 
 
 def find_kin(found: Iterable[Candidate]) -> None:
@@ -78,11 +81,6 @@ def _was_deleted_from(removed: set[str], names: set[str], name: str) -> bool:
     return folder in removed
 
 
-def _shapes(names: Iterable[str]) -> Counter[str]:
-    """How many there are of each shape, of names that are never the same twice."""
-    return Counter(shape for name in names if (shape := _shape(name)) != name)
-
-
 def _as_of(name: str, step: int | None, mine: int | None) -> str:
     """The name with the step of another in it as it is in mine: `global_step100/x` of checkpoint-100 is `global_step200/x`."""
     if step is None or mine is None:
@@ -91,5 +89,5 @@ def _as_of(name: str, step: int | None, mine: int | None) -> str:
 
 
 def _shape(name: str) -> str:
-    """The name without what is never the same twice: hashes, times, long numbers. Numbers of ranks and shards stay."""
+    """The name without what is never the same twice: hashes, times, long numbers; those of ranks and shards stay."""
     return _RANDOM.sub("#", name)

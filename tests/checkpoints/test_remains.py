@@ -39,7 +39,7 @@ FAMILIES: dict[str, tuple[str, dict[str, bytes], dict[str, bytes]]] = {
     "deepspeed": ("global_step{}", ZERO, {"latest": b"global_step3"}),
     "dcp": ("step-{}", distcp(), {}),
     "accelerate": ("checkpoint_{}", ACCELERATE, {}),
-    "orbax": ("{}", ORBAX | {"default/d/77aa01c2d3e4f5bb": b"\1", "default/d/77aa01c2d3e4f5bc": b"\1"}, {}),
+    "orbax": ("{}", ORBAX | {f"default/ocdbt.process_0/d/{k:032x}": b"\1" for k in (99, 11)}, {}),
     "megatron": ("iter_000000{}", TORCH_DIST, {"latest_checkpointed_iteration.txt": b"3"}),
     "megatron of old": ("iter_000000{}", MP_RANKS, {"latest_checkpointed_iteration.txt": b"3"}),
     "litgpt": ("step-0000000{}", LITGPT, {}),
@@ -190,8 +190,8 @@ def test_what_bears_a_hash_or_a_time_in_its_name_is_lacking_nowhere(tmp_path: Pa
     for step, mark in (("1", "0f07aa91c2d3e4f5"), ("2", "77aa01c2d3e4f5bb")):
         write(model, below(step, ORBAX | {f"default/d/{mark}": b"\2", f"events.out.tfevents.17641{step}0000.host.1": b"1"}))
         tick()
-        (model / step / "default" / "d" / "process_0").mkdir()
-        (model / step / "default" / "d" / "process_0").rmdir()
+        (model / step / "default" / "process_0").mkdir()
+        (model / step / "default" / "process_0").rmdir()
     assert complete(tmp_path) == {"1", "2"}
 
 
