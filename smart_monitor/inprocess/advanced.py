@@ -37,7 +37,7 @@ class AdvancedAnomalyDetector:
     Options are given by group; what each takes is the signature of its part (`GradientAnomalyDetector` …), and an
     unknown one is refused with the nearest name. Alerts (see `alert_of`) are also appended to output_dir/alerts.jsonl,
     at most `max_alerts` and none older than `max_days`. What is still the same trouble is told once, with `repeat`
-    at every step. Given a `batch`, a step that raises an alert above information is kept with it under
+    at every step. Given a `batch`, a step that raises an alert is kept with it under
     output_dir/anomalies, to be run again.
 
     Raises ValueError or TypeError, one sentence, for options that mean nothing.
@@ -94,7 +94,7 @@ class AdvancedAnomalyDetector:
 
         What is not given is not judged. `step` counts up from the last one if it is not given. rewards: of this step's
         samples; chosen_rewards and rejected_rewards: of its pairs, in the same order. `batch`, and `rng` from
-        before the forward pass (`rng_state()`), are kept if there is trouble.
+        before the forward pass (`rng_state()`), are kept if there is an alert.
         """
         self._step = self._step + 1 if step is None else int(step)
         now, alerts = self._step, []
@@ -121,13 +121,12 @@ class AdvancedAnomalyDetector:
         for alert in alerts:
             self.counts[alert["category"]] = self.counts.get(alert["category"], 0) + 1
         self.file.append({"rank": self.rank, **alert} for alert in alerts)
-        serious = [alert for alert in alerts if alert["level"] != "info"]
-        if batch is not None and serious:
+        if batch is not None:
             last = self.gradient.last
             self._capture.save(
                 step, loss=loss, grad_norm=last.total if last is not None else None, batch=batch, rng=rng,
-                record={"step": step, "loss": loss, "grad_norm": last.total if last is not None else None, "alerts": serious},
-                reason="_".join(dict.fromkeys(alert["kind"] for alert in serious)),
+                record={"step": step, "loss": loss, "grad_norm": last.total if last is not None else None, "alerts": alerts},
+                reason="_".join(dict.fromkeys(alert["kind"] for alert in alerts)),
             )  # fmt: skip
 
     def flush(self, timeout: float = 10.0) -> bool:
