@@ -115,7 +115,7 @@ class Probe:
         self._pairs = RewardPairs()
         self._margins: Travelling | None = None
         self._losses: list[Tensor | float] = []
-        self._ended, self._skipped, self._bad = 0.0, 0, False
+        self._ended, self._skipped, self._bad, self._hinted = 0.0, 0, False, False
         self._rng: Mapping[str, Tensor] | None = None
         self._hook: Any = None
         if self._capture is not None and not hasattr(model, "_orig_mod"):  # a hook would be traced into a compiled model
@@ -143,8 +143,8 @@ class Probe:
         """
         if not self.on or _capturing():
             return
-        self.steps = self.steps + 1 if step is None else int(step)
         try:
+            self.steps = self.steps + 1 if step is None else int(step)
             worth = self._meters.plan(self.steps)
             record: dict[str, Any] = {"step": self.steps, "rank": self.rank, "time": round(time.time(), 3), "pid": os.getpid()}
             given = {
@@ -253,6 +253,10 @@ class Probe:
             bad = bad or (not skipped and not math.isfinite(gradients.total))
             if self._records:
                 record |= self._figures(step, gradients, own, skipped=skipped)
+        if self.writer.dropped:
+            record["probe_dropped"] = self.writer.dropped
+        if self.unmeasured:
+            record["probe_unmeasured"] = self.unmeasured
         self.last = record
         self.writer.write(record)
         self._loggers.log(record)
@@ -261,6 +265,13 @@ class Probe:
         self._bad = bad
 
     def _figures(self, step: _Step, gradients: Gradients, own: Mapping[str, float], *, skipped: bool) -> dict[str, Any]:
+        if not gradients.norms:
+            if not self._hinted:
+                _log.warning(
+                    "The probe sees no gradient: call step() between backward() and zero_grad(), for the model that learns."
+                )
+            self._hinted = True
+            return {"absent_layers": len(gradients.absent), "frozen_layers": len(gradients.frozen)}
         due = self.schedule.due("layers", step.step)
         found = gradient_figures(gradients, self._layers, self._usual, all_layers=due)
         if skipped:

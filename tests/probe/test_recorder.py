@@ -295,6 +295,20 @@ def test_a_full_or_read_only_disk_costs_records_and_nothing_else(tmp_path: Path,
     assert time.monotonic() - began < 60
 
 
+def test_a_step_without_any_gradient_is_said_once_and_is_no_norm_of_zero(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Probe(fresh(), None, tmp_path) as probe:
+        for _ in range(3):
+            probe.step(1.0)
+        probe.step(1.0, step="seven")  # type: ignore[arg-type]  # nonsense is an error of ours, too, not of training
+    found = records(tmp_path)
+    assert [r.get("absent_layers") for r in found[:3]] == [6] * 3
+    assert all("grad_norm" not in r for r in found)
+    assert sum("sees no gradient" in r.message for r in caplog.records) == 1
+    assert "ValueError" in found[3]["probe_off"]
+
+
 def test_a_model_with_a_probe_is_still_copied_and_saved(tmp_path: Path) -> None:
     model = fresh()
     with Probe(model, None, tmp_path):
