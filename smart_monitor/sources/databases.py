@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
-import sqlite3
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from smart_monitor.model import Record
 from smart_monitor.names import clean
 from smart_monitor.sources import Cursor, Pass, Sight
 from smart_monitor.sources.files import CannotSee, identity_of, must_be_regular, shown, why
+
+if TYPE_CHECKING:
+    import sqlite3
 
 MAX_BYTES = 4 << 30
 TRIES = 5
@@ -28,6 +29,9 @@ def private_copy(path: Path) -> Iterator[sqlite3.Connection]:
 
     The copy is whole: nothing changed while it was made. It is gone afterwards.
     """
+    import sqlite3  # not for the daemon, which reads no database
+    import tempfile
+
     with tempfile.TemporaryDirectory(prefix="smart-monitor-") as directory:
         copy = Path(directory) / "copy.db"
         try:

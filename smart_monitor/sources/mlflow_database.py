@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from smart_monitor.model import Record
 from smart_monitor.names import clean, read_row
 from smart_monitor.sources import Format, record_of
 from smart_monitor.sources.databases import Database, choose, columns
 from smart_monitor.sources.files import CannotSee, shown
+
+if TYPE_CHECKING:
+    import sqlite3
 
 _LARGEST = 1.7976931348623157e308
 """MLflow's databases have no infinity and hold this in its place."""
