@@ -125,7 +125,10 @@ class Baseline:
         Unlike `noise` it is raised neither by single outliers nor by a steady fall: it says how far chance
         alone reaches from step to step.
         """
-        return max(QUARTILES_TO_SIGMA * self.steps.quartiles / PARTS, FLOOR) if self.residuals else math.nan
+        if not self.residuals:
+            return math.nan
+        quartiles = max(self.steps.quartiles, strictness.LATELY_SHARE * self.steps.lately(strictness.LATELY))
+        return max(QUARTILES_TO_SIGMA * quartiles / PARTS, FLOOR)
 
     @property
     def noise(self) -> float:

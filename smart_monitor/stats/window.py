@@ -6,6 +6,7 @@ import math
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Iterable
+from itertools import islice
 
 SORT_ANEW = 16
 """Values from which sorting a window anew is cheaper than putting each in its place."""
@@ -112,3 +113,11 @@ class QuartileWindow:
         self._late = 0
         n = len(ordered)
         return ordered[(3 * n) >> 2] - ordered[n >> 2] if n >= 4 else 0.0
+
+    def lately(self, count: int) -> float:
+        """The same distance among the last `count` values alone; 0.0 if there are fewer."""
+        n = len(self._some)
+        if n < count:
+            return 0.0
+        ordered = sorted(islice(self._some, n - count, n))
+        return ordered[(3 * count) >> 2] - ordered[count >> 2]

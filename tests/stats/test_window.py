@@ -49,3 +49,12 @@ def test_a_window_that_nobody_asks_remembers_no_more_than_its_values() -> None:
     assert len(window._some) <= 4 + SORT_ANEW
     assert window.values == [1596.0, 1597.0, 1598.0, 1599.0]
     assert window.quartiles == 2.0
+
+
+def test_the_quartiles_of_the_latest_values_alone() -> None:
+    window = QuartileWindow(50, [0.0] * 40)
+    assert window.lately(24) == 0.0
+    for value in range(1, 25):
+        window.push(float(value))
+    assert window.lately(24) == 12.0
+    assert QuartileWindow(50, [1.0] * 23).lately(24) == 0.0
