@@ -17,6 +17,7 @@ from smart_monitor.rules._asking import Asked, Desk, Plan, Plans
 from smart_monitor.rules._telling import finding_of
 from smart_monitor.stats.attempts import Attempts
 from smart_monitor.stats.baseline import Baseline
+from smart_monitor.stats.baselines import Baselines
 from smart_monitor.stats.crew import Crew
 from smart_monitor.stats.shapes import SHAPES
 
@@ -48,7 +49,8 @@ class Judge:
         self._always = self.by_line.get(RECORD, [])
         self._plans = Plans()
         self.attempts = Attempts()
-        self.baselines = {m: self._fresh(m) for m, desk in self.desks.items() if any(rule.baselined for rule, *_ in desk.asked)}
+        learn = [m for m, desk in self.desks.items() if any(rule.baselined for rule, *_ in desk.asked)]
+        self.baselines = Baselines(learn, self._fresh)
         self.incidents, self.gates = Incidents(), Gates()
         self.episodes: dict[str, int] = {}
         """`kind metric` of each condition that is true -> records for which it has not been."""
@@ -148,7 +150,7 @@ class Judge:
 
     def _plan(self, values: Mapping[str, float]) -> Plan:
         names = tuple(values)
-        return self._plans.of(names) or self._plans.make(names, self.desks, self.baselines)
+        return self._plans.of(names) or self._plans.make(names, self.desks, self.baselines.meet(names))
 
     def _moment(self, record: Record, plan: Plan) -> Moment:
         values, finite = self._judged(record, plan)
@@ -209,7 +211,7 @@ class Judge:
             self.pending = None
 
     def _new_attempt(self, record: Record, moment: Moment) -> list[Output]:
-        self.baselines = moment.baselines = {m: b.successor() for m, b in self.baselines.items()}
+        self.baselines = moment.baselines = self.baselines.successors()
         for rule in self.rules.values():
             if not rule.survives:
                 rule.memory = {}
@@ -379,9 +381,7 @@ class Judge:
         """Go on from `state()`, as far as these settings and rules have a use for it."""
         state = json.loads(json.dumps(state))
         self.attempts.restore(state["attempts"])
-        for metric, saved in state["baselines"].items():
-            if metric in self.baselines:
-                self.baselines[metric].restore(saved)
+        self.baselines.restore(state["baselines"])
         for kind, memory in state["rules"].items():
             if kind in self.rules:
                 self.rules[kind].memory = memory
