@@ -152,8 +152,9 @@ class Daemon:
         self._pool.attend(time.monotonic())
         self._tidying.attend()
         self._watch_schedule(schedule)
-        self._report()
         self._look_for_the_end()
+        if not self._stopping:
+            self._report()
 
     def _look_for_the_end(self) -> None:
         stand = [lane.standing for lane in self._lanes]
@@ -280,7 +281,7 @@ class Daemon:
         alive = now - self._pool.last < RECENT or all(r.outlook.hung for r in runs)
         if not self._ready and self._is_met(runs):
             self._ready = True
-            self._notifier.send("READY=1", f"MAINPID={os.getpid()}")
+            self._notifier.send("READY=1", f"MAINPID={os.getpid()}", f"STATUS={self._summary(runs)}")
         if self._ready and (not self._frozen or abs(len(self._lanes) - self._frozen) + self._gone > max(MANY, self._frozen // 2)):
             self._freeze()
         if self._ready and alive and self._notifier.interval and now - self._pinged >= self._notifier.interval:

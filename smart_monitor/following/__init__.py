@@ -76,6 +76,8 @@ class RunSource:
         self._cursor: Cursor | None = None
         self._parts: list[Part] = []
         self._left: list[dict[str, Any]] = []
+        self._raw: bytes | None = None
+        """What the trainer's status last said."""
         self._merging = Merging(())
         self._found: Found | None = None
         self._verdicts: Verdicts = {}
@@ -308,11 +310,14 @@ class RunSource:
             taken = True
             part.heard = now_mono
             judged = self._merging.share(record).judged
+            self._raw = self._raw if raw is None else raw
             if judged is None or part.was_given(judged):
                 continue
             if raw is not None:
                 seen.raws[len(seen.records)] = raw
             seen.records.append(judged)
+        if self._raw is not None:  # evidence also of what a log says
+            seen.raws = dict.fromkeys(range(len(seen.records)), self._raw) | seen.raws
         retries = [p.retry for p in self._parts if p.retry is not None]
         seen.retry_in = 0.0 if more or any(p.ahead for p in self._parts) else min(retries, default=None)
         seen.torn = any(p.torn for p in self._parts)

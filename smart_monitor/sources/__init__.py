@@ -44,7 +44,7 @@ class Pass:
     records: list[Record] = field(default_factory=list)
     """In file order, of kind record or state."""
     raws: dict[int, bytes] = field(default_factory=dict)
-    """Position in `records` -> the bytes of the read it came from (one-value files only)."""
+    """Position in `records` -> the bytes of the read it came from (one-value files), or of the status that stood beside it."""
     heartbeat: bool = False
     """The file was written again, but nothing worth a record changed."""
     retry_in: float | None = None

@@ -323,3 +323,28 @@ def test_a_file_torn_at_first_contact_is_history_once_it_is_whole(tmp_path: Path
         trainer.write(float("nan"), step=7)
         monitor.says("Caught up: 1 record")
         assert [] == monitor.findings()
+
+
+def test_where_a_log_is_judged_the_status_that_stands_beside_it_is_kept_as_evidence(tmp_path: Path) -> None:
+    trainer, log = Trainer(tmp_path), tmp_path / "metrics.jsonl"
+    trainer.checkpoint(1)
+
+    def step(number: int, loss: float) -> None:
+        trainer.write(loss, step=number)
+        with log.open("a") as lines:
+            lines.write(json.dumps({"step": number, "loss": loss}) + "\n")
+
+    step(1, 0.7)
+    with Monitor(tmp_path) as monitor:
+        monitor.sees(1)
+        for number in range(2, 30):
+            step(number, 0.7 + 0.01 * (number % 3))
+            monitor.sees(number)
+        step(30, 3.0)
+        monitor.says("Snapshot saved")
+        assert 0 == monitor.stop()
+    [kept] = [tmp_path / "snapshots" / name for name in monitor.snapshots() if "loss_spike" in name]
+    assert "loss" in json.loads((kept / "training_status.json").read_text())
+    assert [] == [
+        m for m in json.loads((kept / "metadata.json").read_text())["missing"] if m.get("path") == "training_status.json"
+    ]
