@@ -13,11 +13,11 @@ class Schedule:
     """Gradient norms, NaN and Inf; without them there is no record."""
     layers: int = 10
     """The norm of every layer in the record; they are there as well whenever something is out of the ordinary."""
-    direction: int = 10
+    direction: int = 20
     """Cosine of consecutive gradients."""
     updates: int = 10
     """|update| / |weights|, and layers that do not move."""
-    weights: int = 50
+    weights: int = 100
     """Distribution and stability of the weights."""
     pairs: int = 50
     """Calibration of reward pairs."""
