@@ -33,10 +33,10 @@ class Divergence(Rule):
     Formula: either at least `divergence_rising` (80 %) of neighbouring pairs in the last `loss_window`
     finite values rise, and the window as a whole rises by more than 7 step noises and 10 % to above the
     level, and 1.5 times more than the last rise that came back (any rise, without the guard); or the level
-    (median of the last 21 admitted values) has stood more than 25 %, 4 noises and 3 times what its own
-    wandering explains (root mean square of its upward moves from window to window, times the root of the
-    windows since its lowest) above its lowest for 15 records (a level rule: gradual ramps come in noisy steps;
-    where the level jumped, the spike said so). It is over once the level is within 12.5 % of its lowest.
+    (median of the last 21 admitted values) has stood more than 25 % and 4 noises above its lowest for
+    15 records, and is above it by 3 times what its own wandering explains: the root mean square of its upward
+    moves from window to window, times the root of the windows since its lowest (a level rule: gradual ramps
+    come in noisy steps; where the level jumped, the spike said so). It is over once the level is within 12.5 % of its lowest.
 
     Judges from: a full window; the level rule from 30 values. Not on losses that take both signs.
 
@@ -90,16 +90,18 @@ class Divergence(Rule):
         base, memory = moment.baselines[metric], self.memory
         if not base.guard or base.negative or len(base.recent.values) < LEVEL_RECORDS:
             return None
-        level = base.level
-        if base.admitted % LEVEL_WINDOW == 0:
+        level, admitted, best = base.level, base.admitted, memory.get("best")
+        if not admitted % LEVEL_WINDOW:
             self._wander(base)
-        best = memory.get("best")
         if best is None or level <= best:
-            memory.update(best=level, above=0, jumped=False, told=False, since=base.admitted)
+            memory["best"], memory["since"] = level, admitted
+            memory["above"], memory["jumped"], memory["told"] = 0, False, False
             return None
         if level < best * (1 + LEVEL_RISE / 2):
             memory["jumped"] = memory["told"] = False
-        elif base.settled < NEW_LEVEL_MEMORY:
+            memory["above"] = 0
+            return None
+        if base.settled < NEW_LEVEL_MEMORY:
             memory["jumped"] = True
         if not memory["told"] and not self._stands_above(base, best):
             memory["above"] = 0
@@ -107,7 +109,7 @@ class Divergence(Rule):
         if not memory["above"]:
             memory["onset"] = [moment.record.index, moment.step]
         memory["above"] += 1
-        if not memory["told"] and (memory["above"] < LEVEL_RECORDS or memory["jumped"]):
+        if not memory["told"] and (memory["above"] < LEVEL_RECORDS or memory["jumped"] or not self._leaves(base, best)):
             return None
         memory["told"] = True
         loss = moment.values[metric]
@@ -120,16 +122,18 @@ class Divergence(Rule):
         )  # fmt: skip
 
     def _stands_above(self, base: Baseline, best: float) -> bool:
-        """Is the level further above its best than noise and its own wandering explain?"""
+        """Is the level further above its best than noise explains?"""
         level, noise = base.level, base.noise
-        if level <= best * (1 + LEVEL_RISE) or noise > TOO_NOISY or level <= best * (1 + LEVEL_GUARD * noise):
-            return False
+        return level > best * (1 + LEVEL_RISE) and noise <= TOO_NOISY and level > best * (1 + LEVEL_GUARD * noise)
+
+    def _leaves(self, base: Baseline, best: float) -> bool:
+        """Is the level further above its best than its own wandering explains?"""
         moves = self.memory.get("moves", [])[:-LATEST]
         if not moves:
             return True
         upward = math.sqrt(2 * sum(m * m for m in moves) / max(len(moves), LATEST))
         windows = min(max((base.admitted - self.memory["since"]) / LEVEL_WINDOW, 1.0), MOST_WINDOWS)
-        return math.log(level / best) > WANDERING * upward * math.sqrt(windows)
+        return math.log(base.level / best) > WANDERING * upward * math.sqrt(windows)
 
     def _wander(self, base: Baseline) -> None:
         """Remember by how much (in logarithms) the level moves from one of its windows to the next."""

@@ -24,7 +24,7 @@ from itertools import pairwise
 from typing import Any
 
 from smart_monitor.stats import strictness
-from smart_monitor.stats.strictness import STEPS_GUARD, STEPS_LEAST
+from smart_monitor.stats.strictness import LASTING_RISE, STEPS_GUARD, STEPS_LEAST
 from smart_monitor.stats.window import PARTS, MedianWindow, QuartileWindow, parts
 
 LEVEL_WINDOW = 21
@@ -207,9 +207,7 @@ class Baseline:
         """Is a loss so high that a few such values in a row are no chance, whatever the outliers before them?"""
         if not self.apart or self.bad < 0 or self.negative or not self.residuals:
             return False
-        return value >= self.level * (1 + strictness.LASTING_RISE) and value >= self.level * (
-            1 + strictness.LASTING_STEPS * self.step_noise
-        )
+        return value >= self.level * (1 + LASTING_RISE) and value >= self.level * (1 + strictness.LASTING_STEPS * self.step_noise)
 
     def _dwarfs(self, value: float) -> bool:
         """The guard while there are few values: the move must dwarf every step of late.
@@ -270,12 +268,10 @@ class Baseline:
         unit, rise = self.unit, (value - self.level) * self.bad
         if rise <= 0:
             return unit > 0
-        if rise >= strictness.LASTING_RISE * unit:
-            return False
         if self.bad > 0 and rise >= self.mean * (1 + STEPS_GUARD * FLOOR) - self.level and rise >= STEPS_LEAST * (unit * FLOOR):
             return False
         times = min(CALM, self.times)
-        return rise < times * (unit * FLOOR) or rise < times * (unit * self._upper())
+        return rise < times * (unit * FLOOR) or (rise < LASTING_RISE * unit and rise < times * (unit * self._upper()))
 
     def observe(self, value: float, *, flagged: bool, calm: bool = False) -> None:
         """Take in a judged value: admit it, or set it aside. Non-finite values change nothing.
