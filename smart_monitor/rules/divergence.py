@@ -19,6 +19,8 @@ WANDERING = 3.0
 MOST_WINDOWS = 6.0
 MOVES, LATEST = 24, 4
 """Moves of the level from window to window that are remembered; the latest are those being judged."""
+FAR = 3.0
+"""Times its lowest that a level must stand at where the noise of the moment hides its rise."""
 EPSILON = 1e-12
 
 
@@ -36,7 +38,8 @@ class Divergence(Rule):
     (median of the last 21 admitted values) has stood more than 25 % and 4 noises above its lowest for
     15 records, and is above it by 3 times what its own wandering explains: the root mean square of its upward
     moves from window to window, times the root of the windows since its lowest (a level rule: gradual ramps
-    come in noisy steps; where the level jumped, the spike said so). It is over once the level is within 12.5 % of its lowest.
+    come in noisy steps; where the level jumped, the spike said so; a level three times its lowest, and 8 of the
+    noises from before, stands above whatever the noise has become). It is over once the level is within 12.5 % of its lowest.
 
     Judges from: a full window; the level rule from 30 values. Not on losses that take both signs.
 
@@ -123,8 +126,15 @@ class Divergence(Rule):
 
     def _stands_above(self, base: Baseline, best: float) -> bool:
         """Is the level further above its best than noise explains?"""
-        level, noise = base.level, base.noise
-        return level > best * (1 + LEVEL_RISE) and noise <= TOO_NOISY and level > best * (1 + LEVEL_GUARD * noise)
+        level = base.level
+        if level <= best * (1 + LEVEL_RISE):
+            return False
+        noise = base.noise
+        if noise <= TOO_NOISY and level > best * (1 + LEVEL_GUARD * noise):
+            return True
+        # A long rise widens the noise itself, without end: how wide it was near the lowest level says enough then.
+        before = max(self.memory.get("noises") or [math.inf])
+        return bool(level > best * max(FAR, 1 + 2 * LEVEL_GUARD * before))
 
     def _leaves(self, base: Baseline, best: float) -> bool:
         """Is the level further above its best than its own wandering explains?"""
@@ -136,7 +146,7 @@ class Divergence(Rule):
         return math.log(base.level / best) > WANDERING * upward * math.sqrt(windows)
 
     def _wander(self, base: Baseline) -> None:
-        """Remember by how much (in logarithms) the level moves from one of its windows to the next."""
+        """Remember the moves of the level (in logarithms) from window to window, and the noise near its lowest."""
         memory, level = self.memory, base.level
         if memory.get("at") == base.admitted or not level > 0:
             return
@@ -144,3 +154,5 @@ class Divergence(Rule):
         if before:
             upward = min(max(math.log(level / before), 0.0), math.log(1 + LEVEL_RISE))
             memory["moves"] = [*memory.get("moves", []), upward][-MOVES:]
+        if level < memory.get("best", level) * (1 + LEVEL_RISE / 2):
+            memory["noises"] = [*memory.get("noises", []), base.noise][-2:]
