@@ -8,6 +8,7 @@ from pathlib import Path
 
 from smart_monitor.daemon.eye import Eye
 from smart_monitor.daemon.log import Log
+from smart_monitor.model import RECORD
 from smart_monitor.sources import Pass, Sight
 
 HUNG = 10.0
@@ -34,6 +35,7 @@ class Outlook:
         self._when = -REPEAT
         self._times: deque[float] = deque(maxlen=OFTEN)
         self._beat = self._since = time.monotonic()
+        self._step: float | None = None
 
     def begin(self, eye: Eye) -> None:
         """Another eye looks from now on."""
@@ -44,6 +46,8 @@ class Outlook:
         now = time.monotonic()
         if seen.heartbeat or seen.records:
             self._beat = now
+        if any(r.kind == RECORD for r in seen.records):
+            self._step = now
         for sentence in seen.news:
             self._log.info(sentence)
         self._seen, self._hung = seen.sight, False
@@ -76,8 +80,10 @@ class Outlook:
         return self._eye is not None and now - self._eye.last_pass > LATE
 
     def figures(self, now: float) -> dict[str, float]:
-        """For the tick: seconds since the trainer last wrote, and since when we are blind."""
+        """For the tick: seconds since the trainer last wrote and since the last record, and since when we are blind."""
         found = {"heartbeat_age": round(now - self._beat, 1)}
+        if self._step is not None:
+            found["record_age"] = round(now - self._step, 1)
         return found if self.sight.ok else found | {"blind": round(now - self._since, 1)}
 
     def _become(self, sight: Sight, now: float, *, silent: bool = False) -> bool:

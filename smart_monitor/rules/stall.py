@@ -22,12 +22,12 @@ class Stall(Rule):
     Why it matters: a hung collective, a dead data loader or a full disk costs a night of GPU hours
     without a single line in the log.
 
-    Formula: seconds since the last record of any rank > the budget of the phase the run may be in. train: max(`stall_after`
-    (300 s), 6 x the median of the last 20 intervals, 2 x the longest of them). eval, save: 3 x the longest such pause of the run
-    (intervals of more than 5 medians and 30 s; eval if an evaluation ends it), at any step until three of them come at equal
-    distances, then only where the next is due. start, first step: `stall_start` (30 min), or 3 x what it took before. What was
-    learned is kept across attempts. Idle, completed and crashed runs do not stall, nor does a process that is gone
-    (`process_gone` says that) or a run we cannot see (`blind`).
+    Formula: seconds since the last record of any rank, by a clock that never steps, > the budget of the phase the run may be in.
+    train: max(`stall_after` (300 s), 6 x the median of the last 20 intervals, 2 x the longest of them). eval, save: 3 x the
+    longest such pause of the run (intervals of more than 5 medians and 30 s; eval if an evaluation ends it), at any step until
+    three of them come at equal distances, then only where the next is due. start, first step: `stall_start` (30 min), or 3 x what
+    it took before. What was learned is kept across attempts. Idle, completed and crashed runs do not stall, nor does a process
+    that is gone (`process_gone` says that) or a run we cannot see (`blind`).
 
     Judges from: 2 records; 1, or a process that lives, for the first step and the start.
 
@@ -90,7 +90,10 @@ class Stall(Rule):
             last = memory["since"] = seen
         if last is None or not (alive or memory.get("live")):
             return None  # nothing is known to be alive: what stands there may be of last year
-        silent, (phase, budget) = seen - last, rhythm.budget(memory, moment.settings.stall_after, moment.settings.stall_start)
+        silent = seen - last
+        if "since" not in memory and (age := record.values.get("record_age")) is not None:
+            silent = age  # by a clock that never steps, where one has counted since then
+        phase, budget = rhythm.budget(memory, moment.settings.stall_after, moment.settings.stall_start)
         if silent <= budget:
             return None
         usual = rhythm.usual(memory)

@@ -254,9 +254,8 @@ def test_a_zombie_is_dead_and_how_it_ended_is_known(tmp_path: Path, sleeper: sub
 
 
 def test_a_process_says_what_it_does(sleeper: subprocess.Popen[bytes]) -> None:
-    found = until(lambda: look(sleeper.pid))
-    until(lambda: (seen := look(sleeper.pid)) is not None and seen.doing == "sleeping", "its sleeping")
-    assert found.rss > 0
+    # Its memory is looked at once it sleeps: between fork and exec it has none of its own.
+    until(lambda: (seen := look(sleeper.pid)) is not None and seen.doing == "sleeping" and seen.rss > 0, "its sleeping")
     sleeper.send_signal(signal.SIGSTOP)
     until(lambda: (seen := look(sleeper.pid)) is not None and seen.doing == "stopped", "its being stopped")
 
