@@ -32,7 +32,7 @@ install_into_environment() (
 )
 
 prepare_environment() {
-    first="" and="" old="" extras='.[dev,plot,remote,s3-server]'
+    first="" and="" old="" extras='.[dev,fast,plot,remote,s3-server]'
     case $1 in
         dev) directory=.venv what='.[dev]' ;;
         all) directory=.venv what=$extras ;;

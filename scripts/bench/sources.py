@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Reading each format: rows per processor second and peak memory, ours against others' readers on the same file.
 
-Others are measured where they are installed in the interpreter that runs this: pandas, polars, TensorBoard.
+Others are measured where they are installed in the interpreter that runs this: pandas, polars, TensorBoard. So is msgspec, which
+reads JSON lines for us where it is.
 Importing is not counted as reading, but its memory is there and is counted.
 """
 
@@ -29,6 +30,7 @@ rows = sum(1 for _ in source.whole(print))
 """
 OTHERS = {
     "jsonl": {
+        "ours without msgspec": "sys.modules['msgspec'] = None\n" + OURS,
         "json.loads": "import json\nbegan = time.process_time()\nrows = sum(1 for line in open(PATH, 'rb') if json.loads(line))",
         "pandas": "import pandas\nbegan = time.process_time()\nrows = len(pandas.read_json(PATH, lines=True))",
         "polars": "import polars\nbegan = time.process_time()\nrows = len(polars.read_ndjson(PATH))",

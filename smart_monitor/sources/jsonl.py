@@ -2,12 +2,16 @@
 
 The cursor stands behind the last newline read; a torn tail waits there. Every line that is not
 blank is a row and has an index, usable or not, so that an index means the same in every reading.
+
+Where msgspec is installed (extra `fast`) it decodes the lines. What it refuses (NaN, numbers beyond a double, torn
+lines, lone surrogates …) the standard library decides, so that every line is read as it is without it.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from json import JSONDecoder
 from pathlib import Path
 from typing import Any
@@ -20,6 +24,8 @@ from smart_monitor.sources.files import open_regular
 
 MAX_LINE = 16 << 20
 """Bytes; a longer line keeps its index and is not parsed."""
+_SHALLOW = 256
+"""Brackets: with more of them in a line it may be nested so deep that one decoder goes on where the other gives up."""
 _BLANK = " \t\r\n\v\f\ufeff"
 _scan: Callable[[str, int], tuple[Any, int]] = JSONDecoder().scan_once  # type: ignore[attr-defined]  # the stubs lack it
 """Text and place -> the value that begins there and where it ends; StopIteration if none does."""
@@ -68,21 +74,40 @@ def _rows(block: bytes | None, place: Place) -> Iterator[tuple[int, dict[str, An
     if block is None:
         _too_long(place)
         return
+    fast = _fast()
     for line in _lines(block, place):
-        try:
-            value, end = _scan(line, 0)
-        except _UNREADABLE:
-            value, end = None, -1
-        if end != len(line) or value.__class__ is not dict:
-            value = _unusual(line)
-            if value is None:
-                continue
+        value: Any = None
+        if fast is not None and (len(line) <= _SHALLOW or line.count("[") + line.count("{") <= _SHALLOW):
+            try:
+                value = fast(line)
+            except Exception:  # whatever the reason, the standard library has the say
+                value = None
+        if value.__class__ is not dict:
+            try:
+                value, end = _scan(line, 0)
+            except _UNREADABLE:
+                end = -1
+            if end != len(line) or value.__class__ is not dict:
+                value = _unusual(line)
+                if value is None:
+                    continue
         index = place.row
         place.row = index + 1
         if value.__class__ is dict:
             yield index, value
         else:
             place.note(index, value)
+
+
+@lru_cache(maxsize=1)
+def _fast() -> Callable[[str], Any] | None:
+    """msgspec's decoder of one line; None where it is not installed. Loaded when the first line is read, not before."""
+    try:
+        from msgspec.json import Decoder
+    except Exception:  # not there, or not for this Python: reading goes on without it
+        return None
+    decode: Callable[[str], Any] = Decoder().decode
+    return decode
 
 
 def _unusual(line: str) -> dict[str, Any] | str | None:
