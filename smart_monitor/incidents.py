@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from smart_monitor.config import Settings
 from smart_monitor.model import RECORD, Decision, Finding, IncidentEvent, Record, Severity, event_id
+from smart_monitor.rules._telling import WITNESSES
 
 LASTING = 15
 """Records after which what began as a spike is no longer one: the level did not come back."""
@@ -78,7 +79,7 @@ class Incidents:
                 "first_step": finding.onset_step, "last_step": finding.step, "held": 0, "quiet": 0,
                 "announced": not record.historical, "lasting": False,
             }  # fmt: skip
-            return self._turn(incident, "opened", finding.message, record)
+            return self._turn(incident, "opened", told(finding), record)
         worse = RANK[finding.severity] > RANK[incident["severity"]]
         if worse:
             incident["severity"] = finding.severity
@@ -86,7 +87,7 @@ class Incidents:
             incident["kinds"].append(finding.kind)
         incident["findings"] = [*incident["findings"], finding.id][-KEPT:]
         incident["last_step"], incident["quiet"] = finding.step, 0
-        return self._turn(incident, "escalated" if worse else "updated", finding.message, record)
+        return self._turn(incident, "escalated" if worse else "updated", told(finding), record)
 
     def _live(
         self, family: str, incident: dict[str, Any], conditions: Conditions, record: Record, step: int | None
@@ -169,6 +170,13 @@ class Gates:
                     del self.last[kind]
                 else:
                     self.last[kind] = last["before"] | {"before": None}
+
+
+def told(finding: Finding) -> str:
+    """What was seen and how sure that is, what else stood there, what to do: one message."""
+    beside = [f"{m} {v:.4g}" for m in WITNESSES if isinstance(v := finding.evidence.get(m), (int, float))]
+    joined = f"; beside it {', '.join(beside)}" if beside else ""
+    return f"{finding.message}{joined}. {finding.advice}".rstrip()
 
 
 def decision_of(found: Sequence[Finding], what: str, severity: Severity, facts: Mapping[str, Any], gated: str) -> Decision:

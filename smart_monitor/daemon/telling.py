@@ -14,6 +14,7 @@ from typing import Any
 from smart_monitor.accord import JOINS
 from smart_monitor.daemon.events import Events
 from smart_monitor.daemon.log import Log
+from smart_monitor.incidents import told
 from smart_monitor.model import SCHEMA, Decision, Finding, IncidentEvent, finding_json, incident_json, iso
 from smart_monitor.snapshots.store import StoreEvent
 
@@ -39,8 +40,7 @@ class Teller:
         elif finding.severity == "info":
             self._say(event, new, "INFO", f"{where}{finding.reason}: {finding.message}")
         else:
-            text = f"{where}{finding.reason} ({finding.severity}): {finding.message}. {finding.advice}"
-            self._say(event, new, "ALERT", text)
+            self._say(event, new, "ALERT", f"{where}{finding.reason} ({finding.severity}): {told(finding)}")
         return new
 
     def incident(self, turn: IncidentEvent) -> bool:
