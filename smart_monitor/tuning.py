@@ -39,7 +39,7 @@ LATE = 3
 """Records after the end of a burst until which an alarm still counts as its."""
 BUDGET = 1.0
 """Alarms per 1 000 records that a suggestion may cost, or the fewest there are."""
-EQUAL, FEW = 0.02, 2
+EQUAL, FEW, HALF = 0.02, 2, 0.5
 SPIKE, DROP, WINDOW = 0.3, 10.0, 10
 """The default."""
 FRACTION = 1.5
@@ -259,7 +259,7 @@ def suggest(result: Result) -> Suggestion:
     """Of the choices that cost at most BUDGET alarms per 1 000 records (or the fewest), the one that finds most.
 
     Recalls within 2 points count as equal, and so do alarms that differ by at most 2: then what is nearer to the
-    default wins. Where nothing could be measured the default stays.
+    default wins. Where nothing could be measured, or less than half of what the default finds would be found, it stays.
     """
     best = {w: (_best(result.loss, w, SPIKES, SPIKE), _best(result.accuracy, w, DROPS, DROP)) for w in WINDOWS}
     scores = {w: (result.loss[w, s, True], result.accuracy[w, d, True]) for w, (s, d) in best.items()}
@@ -279,6 +279,9 @@ def _pick(options: Mapping[K, tuple[Score, ...]], far: Callable[[K], float]) -> 
     records = max(s.records for scores in options.values() for s in scores)
     budget = max(BUDGET * records / 1000, min(alarms.values()))
     recalls = {k: _recall(scores) for k, scores in options.items() if alarms[k] <= budget}
+    usual = min(options, key=far)
+    if max(recalls.values()) < HALF * _recall(options[usual]):
+        return usual  # few alarms are no gain where most of the trouble goes unseen
     good = [k for k, recall in recalls.items() if recall >= max(recalls.values()) - EQUAL]
     fewest = min(alarms[k] for k in good)
     return min((k for k in good if alarms[k] <= fewest + FEW), key=far)

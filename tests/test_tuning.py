@@ -179,6 +179,11 @@ def test_where_every_choice_is_loud_the_least_loud_is_suggested():
     assert 0.5 == suggest(made_up({0.1: (99, 900), 0.2: (98, 800), 0.3: (97, 700), 0.4: (96, 600), 0.5: (95, 500)})).choice.spike
 
 
+def test_what_finds_less_than_half_of_what_the_default_finds_is_not_suggested():
+    loud = {0.1: (90, 90), 0.2: (80, 80), 0.3: (60, 40), 0.4: (20, 4), 0.5: (10, 0)}
+    assert 0.3 == suggest(made_up(loud)).choice.spike
+
+
 def test_a_run_too_short_to_put_anything_in_leaves_the_default_and_says_so():
     runs = [take("short", records(20))]
     result = tune(runs)
