@@ -23,6 +23,7 @@ from smart_monitor.sources import Cursor, Pass, Sight
 from tests.daemon.watching import Monitor, Trainer, command, until
 
 COUNT = 50
+pytestmark = pytest.mark.timeout(300)
 
 
 class Fleet(Monitor):

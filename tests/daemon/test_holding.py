@@ -18,7 +18,7 @@ import pytest
 from tests.daemon.watching import ROOT, Monitor, Trainer, command, environment, status, until
 from tests.hands import delete_by_hand
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(400)
 
 SAVER = """
 import sys, time
@@ -209,7 +209,9 @@ def race(base: Path, *, keep: int, count: int, size: int, settings: dict[str, st
         trainer = saver(base, keep=keep, count=count, size=size)
         assert 0 == trainer.wait(200)
         monitor.sees(100 * count)
-        until(lambda: not list((base / ".smart_monitor" / "intents").glob("*.json")), "every promise to be kept")
+        until(
+            lambda: not list((base / ".smart_monitor" / "intents").glob("*.json")), "every promise to be kept", 150
+        )  # by a process of low priority
         until(lambda: (status(base)[1]["vitals"]["holds"]["met"]) >= 1, "the status")
         assert 0 == monitor.stop()
     return monitor

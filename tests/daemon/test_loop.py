@@ -22,6 +22,8 @@ from smart_monitor.model import Record
 from smart_monitor.sources import Cursor, Pass, Sight
 from tests.daemon.watching import Trainer, until
 
+pytestmark = pytest.mark.timeout(180)
+
 
 @pytest.fixture
 def log() -> tuple[Log, list[str]]:

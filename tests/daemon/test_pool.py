@@ -12,6 +12,8 @@ import pytest
 from smart_monitor.daemon.pool import MOST_OF_ONE, NEVER, STUCK, Pool
 from tests.daemon.watching import until
 
+pytestmark = pytest.mark.timeout(180)
+
 
 @pytest.fixture
 def pool() -> Iterator[Pool]:

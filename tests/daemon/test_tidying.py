@@ -14,7 +14,7 @@ from tests.daemon.watching import Monitor, Trainer, until
 from tests.faults.store_drivers import alive, children, kill
 from tests.snapshots.made import DAY, made
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(400)
 OFTEN = {"SMART_MONITOR_PRUNE_HOURS": "0.0003", "SMART_MONITOR_KEEP_LAST": "1"}
 
 
@@ -98,5 +98,5 @@ def test_while_much_is_unlinked_the_monitor_goes_on_and_what_a_kill_leaves_is_fi
         monitor.kill()
         until(lambda: not alive(tidying), "the end of the process")
         monitor.start()
-        until(lambda: 1 == len(names(run)), "the end of the trash", 120)
+        until(lambda: 1 == len(names(run)), "the end of the trash", 200)
         assert 0 == monitor.stop()

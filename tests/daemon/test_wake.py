@@ -19,6 +19,8 @@ from smart_monitor.sources import Cursor, Pass, Sight
 from smart_monitor.sources.status_json import StatusFile
 from tests.daemon.watching import Trainer, until
 
+pytestmark = pytest.mark.timeout(180)
+
 
 class Watch:
     """An eye and its wake beside a trainer."""
