@@ -59,7 +59,7 @@ def test_of_several_the_append_only_logs_are_trusted_before_the_one_value_file_a
     for name, content in WRITERS.values():
         put(tmp_path, name, content)
     found = find(tmp_path)
-    assert ["jsonl", "tensorboard", "csv", "wandb", "trainer_state", "status"] == [s.format.name for s in found.chosen]
+    assert ["jsonl", "tensorboard", "csv", "wandb", "status", "trainer_state"] == [s.format.name for s in found.chosen]
     assert ["better sources were found"] == [s.why for s in found.others]
     assert found.sentences()[0] == "Reads metrics.jsonl (JSON lines): every metric it gives is judged from it."
 

@@ -124,6 +124,21 @@ def test_two_formats_of_one_run_give_each_step_once(tmp_path: Path) -> None:
     assert list(range(1, 36)) == steps(found, "other")
 
 
+def test_a_history_that_comes_with_checkpoints_never_takes_the_loss_from_the_status_file(tmp_path: Path) -> None:
+    run, rows, found = Follower(tmp_path), [], []
+    for step in range(1, 31):
+        rows.append({"step": step, "loss": 1 / step, "grad_norm": 1.0})
+        if step % 10 == 0:  # the checkpoint is written before the status tells of its step
+            place = tmp_path / f"checkpoint-{step}" / "trainer_state.json"
+            place.parent.mkdir()
+            place.write_text(json.dumps({"global_step": step, "log_history": rows}))
+            found += run.look()
+        status(tmp_path, step, loss=1 / step)
+        found += run.look()
+    assert [("status", step, 1 / step) for step in range(1, 31)] == told(found)
+    assert list(range(1, 31)) == steps(found, "grad_norm")
+
+
 def test_history_of_several_sources_is_told_in_order_of_steps_however_long(tmp_path: Path) -> None:
     count = 30_000
     append(tmp_path / "metrics.jsonl", b"".join(row(s) for s in range(count)))

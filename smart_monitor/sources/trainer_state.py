@@ -184,7 +184,8 @@ def _open(base: Path, run: str, name: str, options: Options) -> TrainerState:
 
 
 FORMAT = Format(
-    name="trainer_state", title="the history in trainer_state.json", patterns=(FILE_NAME,), order=70, open=_open,
+    # Behind the status file: what comes with checkpoints only must not take the loss from what tells of every step.
+    name="trainer_state", title="the history in trainer_state.json", patterns=(FILE_NAME,), order=85, open=_open,
     place=_output_directory, index="the place in log_history",
     late="trainer_state.json is written only with a checkpoint, so alarms come that late: let the trainer also log to "
     'TensorBoard (report_to="tensorboard") or to JSON lines.',
