@@ -17,7 +17,7 @@ from typing import Any
 from smart_monitor.config import Settings
 from smart_monitor.daemon.fleet import Candidate, Named, Scout
 from smart_monitor.daemon.holders import Holders
-from smart_monitor.daemon.lane import Lane, Manner
+from smart_monitor.daemon.lane import AT_REST, Lane, Manner
 from smart_monitor.daemon.log import Log
 from smart_monitor.daemon.pool import STUCK, Pool
 from smart_monitor.daemon.run import Run
@@ -143,7 +143,9 @@ class Daemon:
 
     def _turn(self, schedule: Schedule) -> None:
         try:
-            item = self._queue.get(timeout=min(STUCK, self._notifier.interval or STUCK))
+            # Who watches one run has nobody else to look after when a thread hangs.
+            pause = STUCK if self._several or self._tidying.busy else AT_REST
+            item = self._queue.get(timeout=min(pause, self._notifier.interval or pause))
             while True:
                 self._handle(item)
                 item = self._queue.get_nowait()
