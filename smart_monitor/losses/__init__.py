@@ -10,7 +10,9 @@ write nothing and watch nothing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from smart_monitor.lazily import lazily
 
 if TYPE_CHECKING:
     from smart_monitor.losses.activations import ImprovedActivations
@@ -26,27 +28,12 @@ __all__ = [
 ]
 
 _HOMES = {
-    "ImprovedActivations": "activations",
-    "StableLossFunctions": "stable",
-    "StableSimilarity": "stable",
-    "add_gradient_checkpointing": "checkpointing",
-    "get_stable_loss_function": "stable",
+    "ImprovedActivations": "smart_monitor.losses.activations",
+    "StableLossFunctions": "smart_monitor.losses.stable",
+    "StableSimilarity": "smart_monitor.losses.stable",
+    "add_gradient_checkpointing": "smart_monitor.losses.checkpointing",
+    "get_stable_loss_function": "smart_monitor.losses.stable",
 }
+_NEEDS = {"torch": "smart_monitor.losses needs PyTorch: pip install 'smart-monitor[torch]'"}
 
-
-def __dir__() -> list[str]:
-    return [*__all__, *(name for name in globals() if name.startswith("__"))]
-
-
-def __getattr__(name: str) -> Any:
-    """Import what is asked for: torch is an extra, and its absence is one sentence."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    try:
-        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-        raise ImportError("smart_monitor.losses needs PyTorch: pip install 'smart-monitor[torch]'") from error
+__getattr__, __dir__ = lazily(__name__, _HOMES, _NEEDS)

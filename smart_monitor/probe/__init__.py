@@ -14,7 +14,9 @@ it never reaches training: it switches itself off and says so once.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from smart_monitor.lazily import lazily
 
 if TYPE_CHECKING:
     from smart_monitor.probe.attaching import Attached, attach
@@ -94,20 +96,4 @@ _INSTALLED_BY = {
     "pytorch_lightning": "ProbeCallback, ProbeMixin and EnhancedLightningCLIPModule need Lightning: pip install lightning",
 }
 
-
-def __dir__() -> list[str]:
-    return [*__all__, *(name for name in globals() if name.startswith("__"))]
-
-
-def __getattr__(name: str) -> Any:
-    """Import what is asked for: torch is an extra, and its absence is one sentence."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    try:
-        return getattr(import_module(_HOMES[name]), name)
-    except ModuleNotFoundError as error:
-        if error.name not in _INSTALLED_BY:
-            raise
-        raise ImportError(_INSTALLED_BY[error.name]) from error
+__getattr__, __dir__ = lazily(__name__, _HOMES, _INSTALLED_BY)
