@@ -9,7 +9,6 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -18,9 +17,8 @@ from smart_monitor.config import Settings
 from smart_monitor.daemon.fleet import named
 from smart_monitor.daemon.loop import Daemon
 from smart_monitor.daemon.run import Run
-from smart_monitor.daemon.schedule import Schedule
 from smart_monitor.sources import Cursor, Pass, Sight
-from tests.daemon.watching import Monitor, Trainer, command, until
+from tests.daemon.watching import Monitor, Trainer, command, serve, until
 
 COUNT = 50
 pytestmark = pytest.mark.timeout(300)
@@ -166,16 +164,6 @@ def runs(bases: list[Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Ru
     daemon._stopping = True
     thread.join(60)
     assert not thread.is_alive()
-
-
-def serve(daemon: Daemon) -> None:
-    with ExitStack() as stack:
-        daemon._begin(stack)
-        schedule = Schedule(daemon._host_job, 0.2)
-        while not daemon._stopping:
-            daemon._turn(schedule)
-        schedule.close()
-        daemon._close_all()
 
 
 class Hanging:

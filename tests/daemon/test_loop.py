@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -20,7 +19,7 @@ from smart_monitor.daemon.schedule import Schedule
 from smart_monitor.journal import Journal
 from smart_monitor.model import Record
 from smart_monitor.sources import Cursor, Pass, Sight
-from tests.daemon.watching import Trainer, until
+from tests.daemon.watching import Trainer, serve, until
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -48,7 +47,7 @@ def test_a_run_whose_handling_fails_is_begun_again_and_harms_no_other(tmp_path: 
     for base in bases:
         Trainer(base).train(1)
     daemon = Daemon(bases, lambda _: Settings(poll_interval=0.2), settings=Settings(poll_interval=0.2))
-    thread = threading.Thread(target=daemon_loop, args=(daemon,))
+    thread = threading.Thread(target=serve, args=(daemon,))
     thread.start()
     try:
         until(lambda: len(daemon._lanes) == 2 and all(x.standing.met for x in daemon._lanes), "both runs met")
@@ -70,17 +69,6 @@ def test_a_run_whose_handling_fails_is_begun_again_and_harms_no_other(tmp_path: 
     finally:
         daemon._stopping = True
         thread.join(30)
-
-
-def daemon_loop(daemon: Daemon) -> None:
-    """`Daemon.run` without its signals, which belong to main threads."""
-    with ExitStack() as stack:
-        daemon._begin(stack)
-        schedule = Schedule(daemon._host_job, 0.2)
-        while not daemon._stopping:
-            daemon._turn(schedule)
-        schedule.close()
-        daemon._close_all()
 
 
 def text(base: Path) -> str:

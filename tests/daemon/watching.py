@@ -11,8 +11,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self, TypeVar
+
+from smart_monitor.daemon.loop import Daemon
+from smart_monitor.daemon.schedule import Schedule
 
 ROOT = Path(__file__).parents[2]
 LINE = re.compile(r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\] \[(INFO|WARNING|ERROR|ALERT)\] \S.*")
@@ -228,3 +232,14 @@ def status(base: Path, out: Path | None = None) -> tuple[int, dict[str, Any]]:
     """Exit code and document of `smart-monitor status --json`."""
     done = command("status", "--base-dir", base, "--json", *(["--out", out] if out else []))
     return done.returncode, json.loads(done.stdout)
+
+
+def serve(daemon: Daemon) -> None:
+    """`Daemon.run` without its signals, which belong to main threads."""
+    with ExitStack() as stack:
+        daemon._begin(stack)
+        schedule = Schedule(daemon._host_job, 0.2)
+        while not daemon._stopping:
+            daemon._turn(schedule)
+        schedule.close()
+        daemon._close_all()
