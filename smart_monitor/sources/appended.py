@@ -29,6 +29,8 @@ MAX_PASS = 512 << 10
 FOREIGN_AFTER = 20
 """Rows without anything of training in them after which the file counts as foreign."""
 PROBE = 1024
+QUIET = 5.0
+"""Seconds without a new byte after which what waits for more is taken as it is, if it is whole by itself."""
 _MAX_ODDITIES = 8
 _MAX_NEIGHBOURS = 2000
 
@@ -44,7 +46,9 @@ class Place:
     turn: int = 0
     """How often the file became another one."""
     skipping: bool = False
-    """Inside a line that is too long."""
+    """Inside a line of which no more is taken: it is too long, or was taken before its newline came."""
+    still: bool = False
+    """Has nothing been written for a while?"""
     known: bool = False
     """Has any row had something of training in it?"""
     head: list[Any] | None = None
@@ -89,6 +93,8 @@ def place_of(cursor: Cursor) -> Place:
 class AppendedFile:
     """The rows of one file. `read` never raises; a format gives `decode`."""
 
+    closes = False
+    """Can a last line be known to be whole before its newline comes? Then it is taken once the file has been QUIET."""
     rotates = True
     """Are rows drained from a neighbour into which the file was rotated?"""
     repeats = True
@@ -112,13 +118,15 @@ class AppendedFile:
     def read(self, cursor: Cursor, now_wall: float, now_mono: float, final: bool = False) -> Pass:
         """The rows since `cursor`; `final` also takes a last line that has no newline.
 
-        At most about MAX_PASS bytes: `retry_in` is 0 when there is more. `now_mono` is not used.
+        At most about MAX_PASS bytes: `retry_in` is 0 when there is more.
         """
         try:
             found = os.stat(self.path)
             must_be_regular(self.path, found)
             identity = identity_of(found)
-            if cursor.get("file") == identity and not final:
+            waits = cursor.get("waits")
+            waited = waits is not None and not 0 <= now_mono - waits < QUIET
+            if cursor.get("file") == identity and not final and not waited:
                 return Pass(cursor, self._sight(cursor))
             fd, _ = open_regular(self.path)
         except OSError as error:
@@ -126,7 +134,7 @@ class AppendedFile:
         except CannotSee as error:
             return Pass(cursor, Sight(False, str(error), self.path))
         try:
-            return self._since(fd, cursor, now_wall, final)
+            return self._since(fd, cursor, now_wall, now_mono, final)
         except OSError as error:
             return Pass(cursor, Sight(False, why(self.path, error), self.path))
         finally:
@@ -153,10 +161,12 @@ class AppendedFile:
         skip = cursor.get("skip", 0) + count
         return {k: v for k, v in cursor.items() if k != "file"} | {"skip": skip} if count else cursor
 
-    def _since(self, fd: int, cursor: Cursor, now_wall: float, final: bool) -> Pass:
+    def _since(self, fd: int, cursor: Cursor, now_wall: float, now_mono: float, final: bool) -> Pass:
         found = os.fstat(fd)  # before reading: what comes later changes it again
         identity = identity_of(found)
         place, skip = place_of(cursor), cursor.get("skip", 0)
+        # By the file's own time, which tells at once of one that was left long ago; and by ours, for clocks may disagree.
+        still = now_wall - found.st_mtime >= QUIET or (cursor.get("file") == identity and "waits" in cursor)
         records: list[Record] = []
         before, drained = place.offset, True
         tail: list[Any] = []
@@ -173,11 +183,14 @@ class AppendedFile:
                 os.close(old)
                 if drained:
                     place.offset, place.head, place.skipping = 0, None, False
+        place.still = still
         more = not drained or self._take(fd, place, records, now_wall, final)
         moved = place.offset != before
         following: Cursor = place.kept() | {"tail": tail if not drained else tail_of(fd, place.offset)}
         if not more:
             following["file"] = identity
+            if self.closes and not still and place.offset < found.st_size:
+                following["waits"] = now_mono
         if skip:
             following["skip"] = max(0, skip - len(records))
             del records[:skip]
@@ -217,18 +230,22 @@ def text_lines(fd: int, place: Place, final: bool, limit: int) -> Iterator[list[
         yield found
 
 
-def blocks(fd: int, place: Place, final: bool, limit: int, *, returns: bool = False) -> Iterator[bytes | None]:
+def blocks(
+    fd: int, place: Place, final: bool, limit: int, *, returns: bool = False, closed: Callable[[bytes], bool] | None = None
+) -> Iterator[bytes | None]:
     """Runs of whole lines from `place` on, which moves behind each.
 
     None at the beginning of a line beyond `limit` that is not whole yet, then empty ones while it is skipped.
-    With `returns` a carriage return ends a line, too, and is given as a newline.
+    With `returns` a carriage return ends a line, too, and is given as a newline. A last line without one is given if
+    it is `closed`, or if reading is `final`; what follows on it later is skipped.
     """
     pending = b""
     while True:
         chunk = os.pread(fd, CHUNK, place.offset + len(pending))
         if not chunk:
-            if final and pending:
+            if pending and (final or (closed is not None and closed(pending))):
                 place.offset += len(pending)
+                place.skipping = True
                 yield pending
             return
         if returns:

@@ -15,12 +15,10 @@ from typing import Any, NamedTuple
 from smart_monitor.model import Record
 from smart_monitor.names import clean, read_row
 from smart_monitor.sources import Cursor, Pass, Sight, finished, record_of
-from smart_monitor.sources.appended import Place, place_of, probe
+from smart_monitor.sources.appended import QUIET, Place, place_of, probe
 from smart_monitor.sources.files import CannotSee, identity_of, open_regular, shown, why
 from smart_monitor.sources.grouping import Joiner, Row
 
-QUIET = 5.0
-"""Seconds without a new byte after which a row that waits is taken as it is."""
 SLICE = 2000
 """Metrics read ahead of one file at a time."""
 MAX_RECORDS = 4000

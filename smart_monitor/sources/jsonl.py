@@ -1,7 +1,9 @@
 """Append-only metrics, one JSON object a line: what most trainers and loggers write.
 
-The cursor stands behind the last newline read; a torn tail waits there. Every line that is not
-blank is a row and has an index, usable or not, so that an index means the same in every reading.
+The cursor stands behind the last newline read; a torn tail waits there. Some writers put the newline before the next
+row: a tail that is a whole object is taken when nothing was written for a while, and what follows on its line is of no
+row. Every line that is not blank is a row and has an index, usable or not, so that an index means the same in every
+reading.
 
 Where msgspec is installed (extra `fast`) it decodes the lines. What it refuses (NaN, numbers beyond a double, torn
 lines, lone surrogates …) the standard library decides, so that every line is read as it is without it.
@@ -24,6 +26,8 @@ from smart_monitor.sources.files import open_regular
 
 MAX_LINE = 16 << 20
 """Bytes; a longer line keeps its index and is not parsed."""
+MAX_LOOK = 1 << 10
+_BEHIND = "more stands behind the object on its line, left out."
 _SHALLOW = 256
 """Brackets: with more of them in a line it may be nested so deep that one decoder goes on where the other gives up."""
 _BLANK = " \t\r\n\v\f\ufeff"
@@ -35,8 +39,13 @@ _UNREADABLE = (StopIteration, ValueError, RecursionError, MemoryError)
 class JsonLines(AppendedFile):
     """The rows of one file. `read` never raises."""
 
+    closes = True
+
     def decode(self, fd: int, place: Place, seen: float | None, final: bool) -> Iterator[list[Record]]:
-        for block in blocks(fd, place, final, MAX_LINE):
+        if place.skipping and place.inner.get("taken"):
+            _look_behind(fd, place)
+        for block in blocks(fd, place, final, MAX_LINE, closed=_is_object if place.still else None):
+            place.inner = {"taken": True} if place.skipping and block else {}
             ids = place.begun(fd)
             found = []
             for index, row in _rows(block, place):
@@ -88,15 +97,15 @@ def _rows(block: bytes | None, place: Place) -> Iterator[tuple[int, dict[str, An
             except _UNREADABLE:
                 end = -1
             if end != len(line) or value.__class__ is not dict:
-                value = _unusual(line)
-                if value is None:
+                value, odd = _unusual(line)
+                if odd:
+                    place.note(place.row, odd)
+                elif value is None:
                     continue
         index = place.row
         place.row = index + 1
         if value.__class__ is dict:
             yield index, value
-        else:
-            place.note(index, value)
 
 
 @lru_cache(maxsize=1)
@@ -110,18 +119,30 @@ def _fast() -> Callable[[str], Any] | None:
     return decode
 
 
-def _unusual(line: str) -> dict[str, Any] | str | None:
-    """The object of a line that is not an object and nothing else, or the sentence why it has none; None if it is blank."""
+def _unusual(line: str) -> tuple[dict[str, Any] | None, str]:
+    """(the object that a line begins with, what is odd about it in a sentence); (None, "") if it is blank."""
     line = line.strip(_BLANK)
     if not line:
-        return None
+        return None, ""
     try:
         value, end = _scan(line, 0)
     except _UNREADABLE:
-        return "not a whole JSON object, left out."
-    if end != len(line):
-        return "not a whole JSON object, left out."
-    return value if isinstance(value, dict) else "no JSON object, left out."
+        return None, "not a whole JSON object, left out."
+    if not isinstance(value, dict):
+        return None, "no JSON object, left out."
+    return value, "" if end == len(line) else _BEHIND
+
+
+def _is_object(line: bytes) -> bool:
+    """Is it one object and nothing else?"""
+    value, odd = _unusual(line.decode("utf-8", "replace"))
+    return value is not None and not odd
+
+
+def _look_behind(fd: int, place: Place) -> None:
+    """Say it if more stands on the line of a row that was taken before its newline came."""
+    if os.pread(fd, MAX_LOOK, place.offset).partition(b"\n")[0].strip():
+        place.note(place.row - 1, _BEHIND)
 
 
 def _lines(block: bytes, place: Place) -> Iterable[str]:

@@ -23,9 +23,9 @@ from smart_monitor.sources.files import CannotSee
 from smart_monitor.sources.jsonl import MAX_LINE, JsonLines, records, rows
 
 
-def read(path: Path, cursor: Cursor, final: bool = False) -> Pass:
-    """One look; the cursor goes through JSON, as in a restart."""
-    seen = JsonLines(path, "run").read(cursor, 1e9, 1.0, final)
+def read(path: Path, cursor: Cursor, final: bool = False, mono: float = 1.0) -> Pass:
+    """One look, at a time before the file was written; the cursor goes through JSON, as in a restart."""
+    seen = JsonLines(path, "run").read(cursor, 1e9, mono, final)
     seen.cursor = json.loads(json.dumps(seen.cursor, allow_nan=False))
     return seen
 
@@ -70,7 +70,8 @@ def test_rows_that_cannot_be_used_keep_their_index_and_are_said(path: Path) -> N
     ]
     path.write_text("\n".join(bad) + "\n" + lines(7) + '{"step": -5, "loss": 1}\n')
     seen = read(path, {})
-    assert [(8, 7), (9, None)] == [(r.index, r.step) for r in seen.records]
+    assert [(3, None), (8, 7), (9, None)] == [(r.index, r.step) for r in seen.records]
+    assert "row 3: more stands behind the object on its line, left out." == seen.oddities[3]
     assert 8 == seen.odd == len(seen.oddities)
     assert ("row 0: not a whole JSON object, left out.", "row 1: no JSON object, left out.") == seen.oddities[:2]
     assert "row 9: step -5 is not usable" == seen.oddities[-1]

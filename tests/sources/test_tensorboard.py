@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from smart_monitor.model import Record
 from smart_monitor.sources import Cursor
+from smart_monitor.sources.appended import QUIET
 from smart_monitor.sources.crc32c import crc32c, crc32c_python
 from smart_monitor.sources.grouping import Joiner
-from smart_monitor.sources.joined import QUIET
 from smart_monitor.sources.tensorboard import CHUNK, MAX_EVENT, EventFiles
 from tests.sources.cutting import at_once, ignored, in_pieces, read_all
 from tests.sources.events import BEGINNING, bytes_field, event, logged, record
