@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from smart_monitor.stats.calibration import BINS, calibration
+from smart_monitor.stats.calibration import BINS
 
 DRAWS = 200
 LEVEL = 0.99
@@ -50,22 +50,37 @@ class RewardPairs:
         self._pool = torch.cat([self._pool, margins[margins.isfinite()]])[-POOL:]
         if len(self._pool) < LEAST:
             return {}
-        found = calibration(self._pool.tolist(), BINS)
-        chance, _ = null_calibration(self._pool, DRAWS, self._random)
+        margins = self._pool.double()
+        right = (margins.sign() + 1) / 2
+        error, brier = _scores(right[None], confidences(margins), BINS)
+        chance, _ = null_calibration(margins, DRAWS, self._random)
         return {
-            "calibration_error": found.error,
+            "calibration_error": float(error),
             "calibration_error_null": float(chance.quantile(LEVEL, interpolation="higher")),
-            "calibration_pairs": found.pairs,
-            "brier_score": found.brier,
-            "pair_accuracy": found.accuracy,
+            "calibration_pairs": len(margins),
+            "brier_score": float(brier),
+            "pair_accuracy": float(right.mean()),
         }
 
 
 def null_calibration(margins: Tensor, draws: int, generator: torch.Generator, bins: int = BINS) -> tuple[Tensor, Tensor]:
     """(calibration errors, Brier scores) of `draws` outcomes of a perfectly calibrated model that is as sure as this one."""
-    sure = torch.sigmoid(margins.double().abs())
+    sure = confidences(margins)
+    won = torch.rand(draws, len(sure), generator=generator, dtype=torch.float64) < sure
+    return _scores(won.double(), sure, bins)
+
+
+def confidences(margins: Tensor) -> Tensor:
+    """max(p, 1 - p) of p = sigmoid(margin), in double precision."""
+    return torch.sigmoid(margins.double().abs())
+
+
+def _scores(right: Tensor, sure: Tensor, bins: int) -> tuple[Tensor, Tensor]:
+    """(calibration error, Brier score) of each row of outcomes [rows, pairs]: 1 is right, 0 wrong, a half a tie.
+
+    The same as `stats.calibration` says of one row, as products of matrices: this runs inside a step of training.
+    """
     places = ((sure - 0.5) * 2 * bins).long().clamp(0, bins - 1)
-    # A random outcome for each draw and pair: rows of one matrix, summed by bin.
-    won = (torch.rand(draws, len(sure), generator=generator, dtype=torch.float64) < sure).double()
-    apart = torch.zeros(draws, bins, dtype=torch.float64).index_add_(1, places, won - sure)
-    return apart.abs().sum(1) / len(sure), (won - sure).square().mean(1)
+    inside = torch.nn.functional.one_hot(places, bins).double()
+    apart = right @ inside - sure @ inside
+    return apart.abs().sum(1) / len(sure), (right @ (1 - 2 * sure) + sure.square().sum()) / len(sure)

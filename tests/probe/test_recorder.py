@@ -376,6 +376,7 @@ def test_loggers_get_the_figures_under_the_names_people_chart(tmp_path: Path) ->
 def test_calibration_of_pairs_is_that_of_the_slow_twin() -> None:
     torch.manual_seed(0)
     chosen, rejected = torch.randn(600) + 1, torch.randn(600)
+    chosen[:5], chosen[5] = rejected[:5], rejected[5] + 50  # ties, and one that is sure beyond any doubt
     pairs = RewardPairs()
     pairs.add(chosen[:300], rejected[:300])
     pairs.add(chosen[300:], rejected[300:])

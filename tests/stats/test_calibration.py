@@ -47,6 +47,22 @@ def test_the_fitted_scale_finds_the_temperature():
     assert fitted_scale([0.0]) == 0.0
 
 
+@given(
+    st.lists(st.floats(-30, 30).filter(lambda m: m == 0 or abs(m) > 1e-6), min_size=1, max_size=60),
+    st.sampled_from([1e-3, 1.0, 1e20]),
+)
+def test_the_fitted_scale_is_that_of_bisection(margins: list[float], unit: float):
+    def slope(b: float) -> float:
+        return math.fsum(m / (1 + math.exp(max(-700.0, min(700.0, b * m)))) for m in margins)
+
+    low, high = 0.0, 1e3 * unit
+    for _ in range(200):
+        middle = (low + high) / 2
+        low, high = (middle, high) if slope(middle) > 0 else (low, middle)
+
+    assert fitted_scale([m * unit for m in margins]) == pytest.approx(low / unit, rel=1e-9)
+
+
 @settings(max_examples=30)
 @given(MARGINS)
 def test_all_of_it_is_finite_and_in_bounds(margins: list[float]):
