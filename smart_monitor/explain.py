@@ -69,6 +69,8 @@ class Explanation:
     """Empty, or how many values the baseline still lacks."""
     threshold: float | None
     """What the rule compares with, as it says itself, guard or no guard."""
+    compares: str
+    """What it holds against what, in words, where no one value of the metric decides; else empty."""
     speaks_from: float | None
     """The nearest value of the metric at which the rule would say something, found by asking it."""
     said: Said
@@ -102,6 +104,7 @@ class _Note:
     error: str
     speaks_from: float | None
     threshold: float | None
+    compares: str
     figures: dict[str, Any]
 
 
@@ -181,11 +184,14 @@ def _overheard(kind: str, cls: type[Rule], note: Callable[[_Note], None]) -> typ
             after, self.memory = self.memory, memory
             asking = _Asking(self, cls, moment, metric)
             unguarded, speaks_from, threshold = asking.unguarded(), *asking.boundary(verdict)
+            held, words = asking.compares()
             self.memory = after
             figures = _figures(moment, metric or (verdict.metric if isinstance(verdict, Verdict) else ""))
             if isinstance(verdict, Verdict) and verdict.threshold is not None:
                 threshold = verdict.threshold
-            note(_Note(self, metric, moment, verdict, unguarded, error, speaks_from, threshold, figures))
+            elif threshold is None:
+                threshold = held
+            note(_Note(self, metric, moment, verdict, unguarded, error, speaks_from, threshold, words, figures))
         return verdict
 
     return type(cls.__name__, (cls,), {"kind": kind, "judge": judge, "__doc__": cls.__doc__, "__module__": cls.__module__})
@@ -221,6 +227,12 @@ class _Asking:
 
     def unguarded(self) -> Verdict | None:
         return self.ask(guard=False)
+
+    def compares(self) -> tuple[float | None, str]:
+        try:
+            return self.cls.compares(self.rule, self.moment, self.metric) or (None, "")
+        except Exception:  # as above
+            return None, ""
 
     def boundary(self, verdict: object) -> tuple[float | None, float | None]:
         """(the nearest value the rule speaks from, its threshold there); (None, None) where no value makes it speak.
@@ -297,7 +309,7 @@ def _explanation(note: _Note, judge: Judge, outputs: Iterable[Output]) -> Explan
         metric=note.metric or (verdict.metric if verdict else ""), value=figures["value"], mean=_known(figures.get("mean")),
         level=_known(figures.get("level")), noise=_known(figures.get("noise")), score=_known(figures.get("score")),
         values=figures["values"], warming_up=figures["warming_up"], threshold=_known(note.threshold),
-        speaks_from=_known(note.speaks_from), said=said, gate=_gate(note, judge, outputs),
+        compares=note.compares, speaks_from=_known(note.speaks_from), said=said, gate=_gate(note, judge, outputs),
         reason=finding.reason if finding else "", message=note.error or (str(told.message) if told else ""),
     )  # fmt: skip
 
@@ -352,6 +364,8 @@ def text(seen: Seen) -> Iterator[str]:
                 + (f" ({e.reason})" if e.reason else "")
                 + (f": {e.message}" if e.message else "")
             )
+        if e.compares:
+            yield f"  {e.rule} compares: {e.compares}"
     calm = [e.rule for e in ordered if not e.metric and e.said == "silent"]
     if calm:
         yield "  silent, asked of the record as a whole: " + ", ".join(calm)

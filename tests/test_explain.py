@@ -68,6 +68,20 @@ def test_the_value_a_rule_speaks_from_is_the_one_at_which_it_speaks():
         assert said == about(again, "loss_spike").said.replace("guarded", "silent")
 
 
+def test_a_silent_divergence_says_what_it_compares_though_no_one_value_would_make_it_speak():
+    records = run_of([*calm(60), *[1.0] * 30])
+    young, settled = about(seen_at(records, 50)[0], "divergence"), seen_at(records, 890)[0]
+
+    found = about(settled, "divergence")
+    assert ("silent", None) == (found.said, found.speaks_from)
+    assert found.level is not None and found.threshold is not None and 0.9 < found.threshold < found.level
+    assert f"level {found.level:.4g} against {found.threshold:.4g}, 25% above its best" in found.compares
+    assert "0 of the last 9 steps rose, 8 needed; they rose by 0.0% in all, 10.0% needed" in found.compares
+    assert f"  divergence compares: {found.compares}" in text(settled)
+    assert (0.8, "5 of the 9 values a window needs") == (young.threshold, young.compares)
+    assert "" == about(settled, "loss_spike").compares
+
+
 def test_what_was_told_before_is_held_and_its_gate_says_why():
     seen = seen_at(run_of([*calm(40), 1.5, 1.6]), 410)[0]
 

@@ -159,6 +159,14 @@ class Rule:
         """The verdict if the rule's condition is true of this record, else None."""
         raise NotImplementedError
 
+    def compares(self, moment: Moment, metric: str) -> tuple[float, str] | None:
+        """(threshold, sentence): what it holds against what at this record, for `replay --explain`; None: its verdict says it.
+
+        For a rule that looks back so far that often no value of the one record would make it speak. Asked before the
+        record is judged, and never while a run is watched.
+        """
+        return None
+
 
 def percent(value: float) -> str:
     """One decimal, or three significant digits where that would be absurdly long; always a number."""

@@ -67,8 +67,7 @@ class Divergence(Rule):
         rise = (loss - seen[-need]) / base.unit if base.unit > 0 else 0.0
         if base.guard and not self._beyond_noise(base, loss, rise):
             return None
-        window = [*list(base.seen)[-need:], loss]
-        rises = sum(map(lt, window, window[1:]))
+        window, rises = _window(base, loss, need)
         if rises < moment.settings.divergence_rising * need - EPSILON:
             return None
         self.memory["rise"] = rise
@@ -85,9 +84,32 @@ class Divergence(Rule):
         # A young run has no noise to speak of: a full rising window is then all there is to go by.
         if base.negative or rise < LEAST_RISE:
             return False
+        return not base.mature or (loss > base.level and rise >= self._least_rise(base))
+
+    def _least_rise(self, base: Baseline) -> float:
+        """What the window as a whole must rise by, relative to the level."""
         if not base.mature:
-            return True
-        return rise >= NET_RISE * base.step_noise and loss > base.level and rise >= KNOWN_RISE * self.memory.get("rise", 0.0)
+            return LEAST_RISE
+        usual = base.step_noise
+        return max(LEAST_RISE, NET_RISE * usual, KNOWN_RISE * self.memory.get("rise", 0.0)) if usual > 0 else math.inf
+
+    def compares(self, moment: Moment, metric: str) -> tuple[float, str] | None:
+        base, loss, memory = moment.baselines[metric], moment.values[metric], self.memory
+        share, need = moment.settings.divergence_rising, moment.settings.loss_window - 1
+        if loss - loss != 0 or base.negative:
+            return None
+        said = [f"{len(base.seen)} of the {need} values a window needs"]
+        if len(base.seen) >= need and base.unit > 0:
+            window, rises = _window(base, loss, need)
+            said = [f"{rises} of the last {need} steps rose, {math.ceil(share * need - EPSILON)} needed"]
+            least = f", {self._least_rise(base):.1%} needed" if base.guard else ""
+            said.append(f"they rose by {(loss - window[0]) / base.unit:.1%} in all{least}")
+        if "best" not in memory or not base.guard:
+            return share, "; ".join(said)
+        limit = memory["best"] * (1 + LEVEL_RISE)
+        said.append(f"level {base.level:.4g} against {limit:.4g}, {LEVEL_RISE:.0%} above its best")
+        said.append(f"above it for {memory['above']} records, {LEVEL_RECORDS} needed")
+        return limit, "; ".join(said)
 
     def _level(self, moment: Moment, metric: str) -> Verdict | None:
         base, memory = moment.baselines[metric], self.memory
@@ -156,3 +178,9 @@ class Divergence(Rule):
             memory["moves"] = [*memory.get("moves", []), upward][-MOVES:]
         if level < memory.get("best", level) * (1 + LEVEL_RISE / 2):
             memory["noises"] = [*memory.get("noises", []), base.noise][-2:]
+
+
+def _window(base: Baseline, loss: float, need: int) -> tuple[list[float], int]:
+    """The last `need` values and `loss`, and in how many of its steps the window rises."""
+    window = [*base.lately(need), loss]
+    return window, sum(map(lt, window, window[1:]))
