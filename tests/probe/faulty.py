@@ -12,6 +12,7 @@ from torch.nn import functional
 from smart_monitor.probe import Probe
 
 BEGINS, STEPS = 50, 100
+STEPS_IN_HALF = BEGINS + 4
 VOCABULARY, LENGTH = 32, 12
 
 
@@ -111,14 +112,14 @@ def train(directory: Path | None, fault: Fault = healthy, beside: Callable[[int]
     return model
 
 
-def train_in_half(directory: Path) -> list[str]:
+def train_in_half(directory: Path, beside: Callable[[int], None] | None = None) -> list[str]:
     """In float16 without a loss scaler, the loss grown ten million times at a step; the tensors with infinite gradients there."""
     torch.manual_seed(0)
     model = Model().half()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-2)
     infinite: list[str] = []
     with Probe(model, optimizer, directory) as probe:
-        for step, sequence in zip(range(1, BEGINS + 5), batches(), strict=False):
+        for step, sequence in zip(range(1, STEPS_IN_HALF + 1), batches(), strict=False):
             logits = model(sequence[:, :-1]).flatten(0, 1)
             loss = functional.cross_entropy(logits.float(), sequence[:, 1:].flatten())
             optimizer.zero_grad()
@@ -128,4 +129,6 @@ def train_in_half(directory: Path) -> list[str]:
             probe.step(loss, batch=sequence)
             if step != BEGINS:
                 optimizer.step()
+            if beside is not None:
+                beside(step)
     return infinite
