@@ -98,14 +98,6 @@ def test_the_hugging_face_trainer_in_its_history_its_events_and_its_print(tmp_pa
     assert any(math.isnan(values.get("grad_norm", 0.0)) for _, values in expected), "the gradient tells what the loss hides"
 
 
-@pytest.mark.parametrize("kind", ["sft", "dpo", "reward", "grpo"])
-def test_the_trainers_of_trl(tmp_path: Path, kind: str) -> None:
-    history, _ = ran("trl_trainers", "trl datasets accelerate", tmp_path, kind)
-    expected = [(r.step, dict(r.values)) for r in map(read_row, history) if r.values]
-    assert same(expected, [(r.step, dict(r.values)) for r in records(tmp_path, "trainer_state")])
-    assert {"loss", "grad_norm", "learning_rate"} <= expected[0][1].keys()
-
-
 def test_wandb_offline(tmp_path: Path) -> None:
     rows, _ = ran("wandb_run", "wandb", tmp_path)
     found = [r._replace(values={k.removeprefix("opt/"): v for k, v in r.values.items()}) for r in records(tmp_path, "wandb")]
@@ -132,3 +124,17 @@ def test_keras_in_its_table_and_its_print(tmp_path: Path) -> None:
     log.write_text(printed)
     last = dict(only({"loss", "eval_loss"}, list(TextLog(log, "run").whole(ignored))))
     assert same([(step + 1, values) for step, values in rows], sorted(last.items()), 1e-3)
+
+
+def test_keras_interrupted_and_taken_up_appends_to_its_table(tmp_path: Path) -> None:
+    rows, _ = ran("keras_resumed", "keras torch", tmp_path)
+    assert list(range(6)) == [step for step, _ in rows]
+    found = records(tmp_path, "csv")
+    assert same(rows, only({"loss", "eval_loss"}, found))
+    assert 1 == len({r.ids["file"] for r in found}), "it is the same file, and no new attempt"
+
+
+def test_prints_as_those_of_nano_gpt(tmp_path: Path) -> None:
+    rows, _ = ran("nano_gpt", "torch", tmp_path, "0")
+    assert same(rows, only(METRICS, found := records(tmp_path, "text")))
+    assert {0.012} == {round(r.values["mfu"] / 100, 9) for r in found if "mfu" in r.values}
