@@ -78,15 +78,6 @@ def several(bases: tuple[Path, ...], patterns: tuple[str, ...]) -> list[Path]:
     return list(dict.fromkeys(base.absolute() for base in found or [Path()]))
 
 
-def size(count: float) -> str:
-    """Bytes for people: 33 B, 1.5 KiB, 4.2 GiB."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024:
-            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} TiB"
-
-
 def settings_of(base: Path | None, config: Path | None, flags: Mapping[str, Any]) -> tuple[Settings, dict[str, str]]:
     """Settings from flags (those not None), environment and files; a UsageError for what can't be used."""
     try:

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 
 import click
 
-from smart_monitor.cli._options import as_json, base_dir, out_dir, settings_of, size
+from smart_monitor.cli._options import as_json, base_dir, out_dir, settings_of
 from smart_monitor.config import Settings
+from smart_monitor.units import size
 
 
 class Check(NamedTuple):

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import click
 
-from smart_monitor.cli._options import as_json, base_dir, out_dir, settings_of, size
+from smart_monitor.cli._options import as_json, base_dir, out_dir, settings_of
 from smart_monitor.cli._progress import Progress
 from smart_monitor.snapshots.names import shown
+from smart_monitor.units import size
 
 
 @click.command()

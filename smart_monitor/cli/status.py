@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 import click
 
-from smart_monitor.cli._options import as_json, base_dirs, out_dir, several, size
+from smart_monitor.cli._options import as_json, base_dirs, out_dir, several
 from smart_monitor.stats.crew import words
+from smart_monitor.units import size
 
 STALE = 3.0
 """Poll intervals (and 5 s) after which vitals are too old to speak for a live monitor."""

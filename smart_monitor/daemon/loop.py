@@ -24,7 +24,7 @@ from smart_monitor.daemon.run import Run
 from smart_monitor.daemon.schedule import Schedule
 from smart_monitor.daemon.sd_notify import Notifier
 from smart_monitor.daemon.survey import survey
-from smart_monitor.daemon.tidying import Tidying
+from smart_monitor.daemon.tidying import Tidying, has_something
 
 FINE, TROUBLE, LOCKED = 0, 1, 3
 LATE_TICKS = 3
@@ -93,7 +93,7 @@ class Daemon:
                 previous = signal.signal(number, lambda n, _: self._queue.put(("signal", n)))
                 stack.callback(signal.signal, number, previous)
             self._begin(stack)
-            schedule = Schedule(self._host_job, self._interval, lambda: self._queue.put(("tidy", None)), self._usual.prune_hours)
+            schedule = Schedule(self._host_job, self._interval, self._tidying_job, self._usual.prune_hours)
             stack.callback(schedule.close)
             while not self._stopping:
                 self._turn(schedule)
@@ -191,7 +191,7 @@ class Daemon:
                 for lane, run in self._opened():
                     self._tidying.heed(lane, told.get(str(run.place.out), {}))
         elif what == "tidy" and not self._once:
-            for lane, _ in self._opened():
+            for lane in told:
                 self._tidying.ask(lane)
 
     def _opened(self) -> list[tuple[Lane, Run]]:
@@ -241,6 +241,9 @@ class Daemon:
         except Exception:
             found = {}  # time has passed all the same
         self._queue.put(("tick", found))
+
+    def _tidying_job(self) -> None:
+        self._queue.put(("tidy", [lane for lane, run in self._opened() if has_something(run.place.snapshots)]))
 
     def _complain(self, error: Exception) -> None:
         self._log.error(f"Internal error: {type(error).__name__}: {error}; please report this")

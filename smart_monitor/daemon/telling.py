@@ -17,6 +17,7 @@ from smart_monitor.daemon.log import Log
 from smart_monitor.incidents import told
 from smart_monitor.model import SCHEMA, Decision, Finding, IncidentEvent, finding_json, incident_json, iso
 from smart_monitor.snapshots.store import StoreEvent
+from smart_monitor.units import size
 
 NOT_NEWER = "the incident goes on and no newer complete checkpoint exists"
 
@@ -70,9 +71,9 @@ class Teller:
         )
         new = self.events.append(event)
         if done.state == "published":
-            size = f"{done.bytes / 2**20:.1f} MiB in {done.seconds:.1f} s"
+            took = f"{size(done.bytes)} in {done.seconds:.1f} s"
             lacking = f"; missing: {'; '.join(str(m.get('why', '')) for m in done.missing)}" if done.missing else ""
-            self._say(event, new, "ALERT", f"Snapshot saved: {snapshots / done.name} ({size}){lacking}")
+            self._say(event, new, "ALERT", f"Snapshot saved: {snapshots / done.name} ({took}){lacking}")
         else:
             self._say(event, new, "ERROR", f"Snapshot {done.reason or done.name} {done.state}: {done.why}")
         for path in done.damaged:

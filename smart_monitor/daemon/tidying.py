@@ -9,9 +9,11 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smart_monitor.snapshots.process import ROOT, handed_over
+from smart_monitor.units import size
 
 if TYPE_CHECKING:
     from smart_monitor.daemon.lane import Lane
@@ -23,6 +25,15 @@ LOW = 2
 """The disk is low below so many times `min_free_gb`, as the rule disk_low has it."""
 AGAIN = 600.0
 """Seconds after which a disk that is still low makes us look again."""
+
+
+def has_something(snapshots: Path) -> bool:
+    """Does anything stand there, snapshots or what one was dropped as? Else no process is worth its start."""
+    try:
+        with os.scandir(snapshots) as entries:
+            return next(entries, None) is not None
+    except OSError:
+        return True  # its process says what is wrong
 
 
 class Tidying:
@@ -117,8 +128,7 @@ class Tidying:
             if "trouble" in message:
                 self._complain(self._lane, str(message["trouble"]))
             else:
-                size = f"{message['bytes'] / 2**20:.1f} MiB"
-                self._lane.say("INFO", f"Retention: dropped {message['name']} ({message['rule']}; {size})")
+                self._lane.say("INFO", f"Retention: dropped {message['name']} ({message['rule']}; {size(message['bytes'])})")
         except (ValueError, KeyError, TypeError):
             self._said = (self._said + b" " + line)[-300:]  # a traceback: kept for the reason of death
 

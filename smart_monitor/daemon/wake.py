@@ -1,9 +1,12 @@
 """Wakes an eye sooner than its next stat, by file-system events; never trusted, always watched.
 
-Events are lost on network mounts, behind symbolic links and for replaced directories; an observer can
-die of one exception and still look alive. So its directories are set anew at every scan, and when the
+Events are lost on network mounts, behind symbolic links and for replaced directories; a thread that waits for
+them can die of one exception and nobody hears. So its directories are set anew at every scan, and when the
 eye finds changes that no event announced it is replaced; if that does not help it is given up for an
 hour, and the stat goes on without it.
+
+Of watchdog we use the thread that reads inotify. Its observer would pass each event on to two threads more, and
+beside a trainer that writes once a second those wakes cost more than all reading and judging of what it wrote.
 """
 
 from __future__ import annotations
@@ -11,10 +14,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
 
-from watchdog.events import FileClosedEvent, FileModifiedEvent, FileMovedEvent, FileSystemEvent, FileSystemEventHandler
-from watchdog.observers import Observer
+from watchdog.observers.inotify_c import CallbackId, InotifyConstants, InotifyEvent, InotifyFD, Mask, WatchDescriptor
 
 from smart_monitor.daemon.eye import Eye
 from smart_monitor.sources.status_json import FILE_NAME
@@ -30,27 +31,41 @@ RESCAN = 1.0
 AT_MOST = 0.1
 """Seconds between two wakes for a file that is written to and stays open."""
 
+WHOLE = InotifyConstants.IN_MOVED_TO | InotifyConstants.IN_CLOSE_WRITE | InotifyConstants.IN_ONLYDIR
+"""Events of files that were finished: given their name, or closed by who wrote."""
+GROWS = InotifyConstants.IN_MODIFY
+
 _Key = tuple[str, int, int]
 
 
-class _Handler(FileSystemEventHandler):
+class _Watched:
+    """One directory that is listened to."""
+
     def __init__(self, eye: Eye, names: frozenset[str]) -> None:
         self._eye, self.names = eye, names
         """Files to hear of; an empty name stands for all."""
+        self.number = WatchDescriptor(-1)
+        self.gone = False
+        """Was the directory deleted?"""
         self._woke = 0.0
 
-    def dispatch(self, event: FileSystemEvent) -> None:
+    def on_event(self, event: InotifyEvent) -> None:
         try:
-            if isinstance(event, FileModifiedEvent):  # a log that stays open; the next stat finds what comes meanwhile
+            if event.mask & GROWS:  # a log that stays open; the next stat finds what comes meanwhile
                 now = time.monotonic()
                 if now - self._woke < AT_MOST:
                     return
                 self._woke = now
-            path = event.dest_path or event.src_path
-            if "" in self.names or os.path.basename(os.fsdecode(path)) in self.names:
+            if "" in self.names or os.fsdecode(event.name) in self.names:
                 self._eye.wake()
-        except Exception:  # an exception here would end the observer for good, and silently
+        except Exception:  # an exception here would end the thread for good, and silently
             self._eye.wake()
+
+    def on_watch_deleted(self, wd: WatchDescriptor) -> None:
+        self.gone = True
+
+    def on_queue_overflow(self) -> None:
+        self._eye.wake()
 
 
 class Wake:
@@ -58,8 +73,8 @@ class Wake:
 
     def __init__(self, eye: Eye, paths: Callable[[], Iterable[str]]) -> None:
         self._eye, self._paths = eye, paths
-        self.observer: Any = None
-        self._watched: dict[_Key, Any] = {}
+        self.observer: InotifyFD | None = None
+        self._watched: dict[_Key, _Watched] = {}
         self._replaced = 0
         self._until = 0.0
         self._seen = (0, 0)
@@ -77,11 +92,9 @@ class Wake:
         self._seen = (changes, wakes)
         if heard:
             self._replaced = 0
-        # First what left: an emitter whose directory was deleted has ended, and rightly so.
-        self._watch()
-        dead = self.observer is not None and not (self.observer.is_alive() and all(e.is_alive() for e in self.observer.emitters))
-        if self.observer is not None and (dead or (deaf and self._watched)):
+        if self.observer is not None and ((dead := not self.observer.is_alive()) or (deaf and self._watched)):
             return self._replace("died" if dead else "went deaf", now)
+        self._watch()
         return ""
 
     def heard(self) -> None:
@@ -111,34 +124,33 @@ class Wake:
 
     def _watch(self) -> None:
         wanted = _directories(self._paths())
+        for key in [k for k, w in self._watched.items() if w.gone]:
+            del self._watched[key]
         for key in wanted.keys() & self._watched.keys():
-            self._watched[key][1].names = wanted[key]
+            self._watched[key].names = wanted[key]
         if self.observer is not None and wanted.keys() == self._watched.keys():
             return
         try:
             if self.observer is None:
-                self.observer = Observer()
+                self.observer = InotifyFD()
                 self.observer.start()
-            for key in [k for k in self._watched if k not in wanted]:
-                watch, _ = self._watched.pop(key)
-                try:
-                    self.observer.unschedule(watch)
-                except (KeyError, OSError):
-                    continue
-            for key, names in wanted.items():
-                if key not in self._watched:
-                    handler = _Handler(self._eye, names)
-                    events: list[type[FileSystemEvent]] = [FileMovedEvent, FileClosedEvent]
-                    if names != {FILE_NAME}:  # others write and never close
-                        events.append(FileModifiedEvent)
-                    watch = self.observer.schedule(handler, key[0], recursive=False, event_filter=events)
-                    self._watched[key] = watch, handler
+            left = [self._watched.pop(key) for key in self._watched.keys() - wanted.keys()]
+            self.observer.remove_callbacks([(w.number, CallbackId(id(w))) for w in left])
+            for key in wanted.keys() - self._watched.keys():
+                self._listen(key, wanted[key])
             self.trouble = ""
         except (OSError, RuntimeError) as error:
             # Too many watches, or the directory vanished between the look and the watch: poll on, and try at the next scan.
             self.trouble = error.strerror or str(error) if isinstance(error, OSError) else str(error)
             if not self._watched:
                 self.close()
+
+    def _listen(self, key: _Key, names: frozenset[str]) -> None:
+        assert self.observer is not None
+        watched = _Watched(self._eye, names)
+        events = WHOLE if names == {FILE_NAME} else WHOLE | GROWS  # others write and never close
+        watched.number = self.observer.add_callback(os.fsencode(key[0]), Mask(events), watched, CallbackId(id(watched)))
+        self._watched[key] = watched
 
 
 def _directories(paths: Iterable[str]) -> dict[_Key, frozenset[str]]:

@@ -82,6 +82,7 @@ class RunSource:
         self._found: Found | None = None
         self._verdicts: Verdicts = {}
         self._looked = self._pause = 0.0
+        self._sighted = Sight(False, "not looked yet", str(base))
         self._waiting: dict[str, dict[str, Any]] = {}
         """What was given before a crash by sources that are yet to be found."""
         self.paths = self._where()
@@ -137,10 +138,13 @@ class RunSource:
             known, self._pause = list(self._parts), 0.0
             changed |= self._search(seen, now_wall, now_mono)
             changed |= self._look([p for p in self._parts if p not in known], seen, now_wall, now_mono, final)
+        if self._sighted.ok and not changed and all(p.rests for p in self._parts):
+            seen.sight = self._sighted  # as most looks end: nothing was written since the last one
+            return seen
         changed |= self._release(seen, now_mono)
         given = self._give(seen, now_mono)
         seen.heartbeat = (seen.heartbeat or given) and not seen.records
-        seen.sight = self._sight()
+        seen.sight = self._sighted = self._sight()
         if changed or given:
             self._cursor = seen.cursor = self._state()
             self.paths = self._where()

@@ -103,6 +103,11 @@ class Part:
         return self.retry == 0.0
 
     @property
+    def rests(self) -> bool:
+        """Is there nothing to do for it until it is written to?"""
+        return self.retry is None and not self.ahead and not self.torn and (self.sight.ok or not self.rows)
+
+    @property
     def reached(self) -> float:
         """The place up to which it is known."""
         return self._course.place

@@ -31,6 +31,7 @@ from smart_monitor.snapshots.groups import Taking, reason_of
 from smart_monitor.snapshots.partials import remove_tree, sweep
 from smart_monitor.snapshots.publish import STATUS, Partial, publish
 from smart_monitor.snapshots.sharing import Stock
+from smart_monitor.units import size
 
 _PR_SET_PDEATHSIG = 1
 _IOPRIO_SET = {"x86_64": 251, "aarch64": 30}
@@ -190,13 +191,8 @@ def require_space(snapshots: int, reserve: dict[str, float] | None, need: int) -
     free, total = info.f_bavail * info.f_frsize, info.f_blocks * info.f_frsize
     keep = reserve["bytes"] + max(reserve["floor"], total * reserve["percent"] / 100)
     if free - need < keep:
-        said = f"{sized(free)} are free, the copy takes {sized(need)} and {sized(keep)} must stay free"
+        said = f"{size(free)} are free, the copy takes {size(need)} and {size(keep)} must stay free"
         raise OSError(errno.ENOSPC, said)
-
-
-def sized(size: float) -> str:
-    """Bytes for a person."""
-    return f"{size / 2**30:.2f} GiB" if size >= 2**30 else f"{size / 2**20:.1f} MiB"
 
 
 def keep_status(partial: Partial, encoded: str | None) -> None:

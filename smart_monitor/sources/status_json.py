@@ -66,7 +66,7 @@ class StatusFile:
         except CannotSee as error:
             return refused(following, identity, path, str(error))
         following |= {"file": identity, "body": body}
-        if abs(now_wall - found.st_mtime) < RACY and not _was_renamed(found):
+        if abs(now_wall - found.st_mtime) < RACY and not _was_renamed(found, cursor.get("file")):
             following["again"] = True
         seen = Pass(following, Sight(True, "", path))
         if reading is not None:
@@ -157,9 +157,12 @@ def _kind(document: object) -> str:
     return "a string" if isinstance(document, str) else "a bare number or truth value"
 
 
-def _was_renamed(found: os.stat_result) -> bool:
-    """Was the file given its name after its last write? Then its writer is done with it: nothing more comes in the same tick."""
-    return found.st_ctime_ns > found.st_mtime_ns
+def _was_renamed(found: os.stat_result, before: list[int] | None) -> bool:
+    """Did the file come here by a rename? Then its writer is done with it: nothing more comes in the same tick.
+
+    A rename is told by the change time, or, within one tick, by another inode than `before` (`identity_of`).
+    """
+    return found.st_ctime_ns > found.st_mtime_ns or (before is not None and found.st_ino != before[1])
 
 
 def _run_of(path: Path) -> Path:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from smart_monitor.daemon.tidying import has_something
 from smart_monitor.snapshots.pins import pin
 from smart_monitor.snapshots.verify import verify
 from tests.daemon.watching import Monitor, Trainer, until
@@ -41,8 +42,8 @@ def test_what_the_rules_do_not_keep_goes_by_itself_and_each_drop_has_its_line(ru
     with Monitor(run, settings=OFTEN) as monitor:
         until(lambda: names(run) == [before[0], before[3]], "retention")
         until(lambda: before[2] in log(run), "the line")
-        rule = "older than 30 days and not among the last 1 of nan; 0.0 MiB"
-        assert f"[INFO] Retention: dropped {before[2]} ({rule})" in log(run)
+        rule = "older than 30 days and not among the last 1 of nan; 1"  # and some KiB
+        assert f"[INFO] Retention: dropped {before[2]} ({rule}" in log(run)
         made(run, at=time.time() - 33 * DAY, name="anomaly_20200101_000000_nan")
         until(lambda: "dropped anomaly_20200101_000000_nan" in log(run), "the next round")
         assert 0 == monitor.stop()
@@ -50,6 +51,13 @@ def test_what_the_rules_do_not_keep_goes_by_itself_and_each_drop_has_its_line(ru
     # What the process was at when the monitor ended, it ends by itself.
     until(lambda: not any(n.startswith(".trash-") for n in names(run)), "the last of it to be cleared away")
     assert all(verify(run / "snapshots" / n) == [] for n in names(run))
+
+
+def test_where_nothing_was_ever_kept_no_process_is_started_for_it(tmp_path: Path) -> None:
+    assert not has_something(tmp_path)
+    made(tmp_path, at=time.time(), step=1)
+    assert has_something(tmp_path / "snapshots")
+    assert has_something(tmp_path / "away")  # whose process says what is wrong
 
 
 def test_whoever_wants_to_do_it_by_hand_is_let(run: Path) -> None:

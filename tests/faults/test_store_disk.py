@@ -84,7 +84,7 @@ def test_too_little_space_is_said_before_a_byte_is_copied(small: Path, base: Pat
     fill(small, 3_000_000)
     events = run(small, base, ROOMY)
     assert [e.state for e in events] == ["failed", "published"]
-    assert events[0].why == "2.9 MiB are free, the copy takes 4.8 MiB and 0.0 MiB must stay free"
+    assert events[0].why == "2.9 MiB are free, the copy takes 4.8 MiB and 0 B must stay free"
 
 
 def test_the_copy_is_made_as_soon_as_there_is_space_again(small: Path, base: Path) -> None:

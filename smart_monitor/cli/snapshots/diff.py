@@ -10,11 +10,12 @@ from typing import Any
 
 import click
 
-from smart_monitor.cli._options import as_json, base_dir, out_dir, size
+from smart_monitor.cli._options import as_json, base_dir, out_dir
 from smart_monitor.cli._progress import Progress
 from smart_monitor.cli.snapshots._named import directory_of, place_of
 from smart_monitor.snapshots.diff import Difference, File, diff
 from smart_monitor.snapshots.names import shown
+from smart_monitor.units import size
 
 MOST = 20
 """Tensors of one file that are named on a terminal; --json names them all."""

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import click
 
-from smart_monitor.cli._options import base_dir, size
+from smart_monitor.cli._options import base_dir
 from smart_monitor.cli._progress import Progress
 from smart_monitor.cli.snapshots._remote import remote_of, run_of
+from smart_monitor.units import size
 
 
 @click.command()

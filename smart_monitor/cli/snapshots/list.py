@@ -9,13 +9,14 @@ from typing import Any
 
 import click
 
-from smart_monitor.cli._options import as_json, base_dir, out_dir, size
+from smart_monitor.cli._options import as_json, base_dir, out_dir
 from smart_monitor.cli.snapshots._named import age, place_of, since
 from smart_monitor.model import iso
 from smart_monitor.snapshots.listing import Snapshot, directories, list_snapshots
 from smart_monitor.snapshots.names import shown
 from smart_monitor.snapshots.pins import PinsUnusable, pinned
 from smart_monitor.snapshots.retention import storage
+from smart_monitor.units import size
 
 
 @click.command("list")

@@ -11,11 +11,12 @@ from typing import Any
 
 import click
 
-from smart_monitor.cli._options import as_json, base_dir, out_dir, settings_of, size
+from smart_monitor.cli._options import as_json, base_dir, out_dir, settings_of
 from smart_monitor.cli.snapshots._named import place_of
 from smart_monitor.snapshots.names import shown
 from smart_monitor.snapshots.pins import PinsUnusable
 from smart_monitor.snapshots.prune import Outcome, look, prune
+from smart_monitor.units import size
 
 
 @click.command()

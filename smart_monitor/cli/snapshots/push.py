@@ -9,10 +9,11 @@ from typing import Any
 
 import click
 
-from smart_monitor.cli._options import as_json, base_dir, out_dir, size
+from smart_monitor.cli._options import as_json, base_dir, out_dir
 from smart_monitor.cli._progress import Progress
 from smart_monitor.cli.snapshots._named import directory_of, place_of
 from smart_monitor.cli.snapshots._remote import remote_of, run_of
+from smart_monitor.units import size
 
 
 @click.command()

@@ -9,12 +9,13 @@ from typing import Any
 
 import click
 
-from smart_monitor.cli._options import as_json, base_dir, out_dir, size
+from smart_monitor.cli._options import as_json, base_dir, out_dir
 from smart_monitor.cli._progress import Progress
 from smart_monitor.cli.snapshots._named import directory_of, place_of
 from smart_monitor.snapshots.listing import read_metadata
 from smart_monitor.snapshots.names import shown
 from smart_monitor.snapshots.restore import Refused, Restored, Taken, part_of, restore
+from smart_monitor.units import size
 
 
 @click.command()

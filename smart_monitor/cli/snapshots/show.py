@@ -8,11 +8,12 @@ from typing import Any
 
 import click
 
-from smart_monitor.cli._options import as_json, base_dir, out_dir, size
+from smart_monitor.cli._options import as_json, base_dir, out_dir
 from smart_monitor.cli.snapshots._named import directory_of, moment, place_of
 from smart_monitor.snapshots.listing import read_metadata
 from smart_monitor.snapshots.names import shown
 from smart_monitor.snapshots.pins import PinsUnusable, pinned
+from smart_monitor.units import size
 
 _FIELDS = (
     "reason", "time", "note", "step", "onset_step", "loss", "accuracy", "learning_rate", "best_loss", "best_loss_step",

@@ -11,6 +11,7 @@ from smart_monitor.config import Settings
 from smart_monitor.snapshots.process import Places, Worker
 from smart_monitor.snapshots.remote import records
 from smart_monitor.snapshots.remote.address import lacking, shown_as
+from smart_monitor.units import size
 
 PAUSES = (5.0, 15.0, 60.0, 300.0, 900.0)
 """Seconds before the next try, after the first, second … failure in a row."""
@@ -180,8 +181,8 @@ class RemoteCopies:
             elif "sent" in message:
                 self._recover()
                 proof = f", proven by {message['proof']}" if message["proof"] else "; it stood there already"
-                size = f"{message['bytes'] / 2**20:.1f} MiB in {message['seconds']:.1f} s"
-                self._told.append(Told("INFO", f"Snapshot {message['sent']} stands at {message['at']} ({size}{proof})"))
+                took = f"{size(message['bytes'])} in {message['seconds']:.1f} s"
+                self._told.append(Told("INFO", f"Snapshot {message['sent']} stands at {message['at']} ({took}{proof})"))
             else:
                 self._say("WARNING", f"Snapshot {message['refused']} is not copied to the remote: {message['why']}")
 
