@@ -129,13 +129,13 @@ class Pool:
         """Wait for the next task; None if this thread is one too many."""
         with self._turn:
             while not self._ended and sum(not w.stuck for w in self._workers) <= self.threads:
+                while self._heap and self._is_stale(*self._heap[0]):  # nobody is woken for these
+                    heapq.heappop(self._heap)
                 now = time.monotonic()
                 if not self._heap or self._heap[0][0] > now:
                     self._turn.wait(max(self._heap[0][0] - now, self.grain) if self._heap else None)
                     continue
-                due, _, task = heapq.heappop(self._heap)
-                if task.gone or task.since or task.due != due:
-                    continue
+                _, _, task = heapq.heappop(self._heap)
                 if self._stuck[task.place] >= MOST_OF_ONE:
                     self._put(task, now + AGAIN)
                     continue
@@ -143,6 +143,11 @@ class Pool:
                 return task
             self._workers.remove(worker)
             return None
+
+    @staticmethod
+    def _is_stale(due: float, _number: int, task: Task) -> bool:
+        """Was the task done, woken or removed since this was its time?"""
+        return task.gone or task.since > 0.0 or task.due != due
 
     def _put(self, task: Task, due: float) -> None:
         task.due = due
