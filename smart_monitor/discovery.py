@@ -15,13 +15,14 @@ import fnmatch
 import os
 import re
 import time
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from smart_monitor.names import clean
 from smart_monitor.sources import Format, Options, Source, formats
 from smart_monitor.sources.files import CannotSee, identity_of
+from smart_monitor.stats.crew import words
 
 MAX_DEPTH = 6
 MAX_ENTRIES = 50_000
@@ -98,7 +99,7 @@ class Found:
 
     def sentences(self) -> list[str]:
         """What was found, what is read and why, for people."""
-        said = [f"Reads {self.shown(s)} ({s.format.title}): {s.why}." for s in self.chosen]
+        said = self.told("Reads", self.chosen)
         alike: dict[tuple[str, str], list[Seen]] = {}
         for seen in self.others:
             alike.setdefault((seen.format.title, seen.why), []).append(seen)
@@ -106,6 +107,22 @@ class Found:
             more = f" and {len(left) - 1} more" if len(left) > 1 else ""
             said.append(f"Leaves out {self.shown(left[0])}{more} ({title}): {why}.")
         return said + self.notes
+
+    def told(self, begins: str, read: Iterable[Seen]) -> list[str]:
+        """A sentence for each of these, with its reason; one for the files of all ranks."""
+        alike: dict[tuple[str, str], list[Seen]] = {}
+        for seen in read:
+            of_a_rank = seen.rank is not None
+            key = _NUMBERS.sub("", str(seen.place)) + seen.why.partition(",")[2] if of_a_rank else str(seen.place)
+            alike.setdefault((seen.format.title, key), []).append(seen)
+        said = []
+        for (title, _), (first, *more) in alike.items():
+            why, rest = first.why, f" and {len(more)} more" if more else ""
+            if more:
+                why = f"{words([s.rank for s in (first, *more) if s.rank is not None])},{why.partition(',')[2]}"
+                why = why.replace(_ITS_RANK, f"each {_ITS_RANK}s own")
+            said.append(f"{begins} {self.shown(first)}{rest} ({title}): {why}.")
+        return said
 
     def shown(self, seen: Seen) -> str:
         """The place of a source as its user would call it."""
@@ -244,8 +261,8 @@ def _choose(found: Found, places: list[Seen], only: str, live: bool, look: _Look
             found.others += [replace(s, why="better sources were found") for s in mine]
             continue
         _of_one_format(found, mine, newest, look, asked=bool(only))
-    found.chosen.sort(key=lambda s: (s.format.order, _PROBE.match(s.place.name) is None))
-    found.chosen = [replace(s, why=_reason(at, s)) for at, s in enumerate(found.chosen)]
+    found.chosen.sort(key=lambda s: (s.format.order, _PROBE.match(s.place.name) is None, s.rank or 0))
+    found.chosen = [replace(s, why=_reason(s, found.chosen[:at])) for at, s in enumerate(found.chosen)]
 
 
 def _of_one_format(found: Found, mine: list[Seen], newest: float, look: _Look, *, asked: bool) -> None:
@@ -348,11 +365,15 @@ def _is_meant(base: Path, seen: Seen, only: str) -> bool:
     return only in (seen.format.name, str(seen.place), os.path.relpath(seen.place, base), seen.place.name)
 
 
-def _reason(at: int, seen: Seen) -> str:
-    rank = "" if seen.rank is None else f", rank {seen.rank}"
-    if at == 0:
-        return f"every metric it gives is judged from it{rank}"
-    return f"for metrics that those above do not give{rank}"
+_ITS_RANK = "judged from it"
+
+
+def _reason(seen: Seen, above: Sequence[Seen]) -> str:
+    """Why it is read beside those that are trusted more: for what these can't give."""
+    second = any(seen.rank is None or other.rank in (None, seen.rank) for other in above)
+    if seen.rank is not None:
+        return f"rank {seen.rank}, " + ("for metrics that those above do not give" if second else _ITS_RANK)
+    return "for metrics that those above do not give" if second else "every metric it gives is judged from it"
 
 
 def format_of(path: Path) -> Seen | None:

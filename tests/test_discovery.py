@@ -80,8 +80,26 @@ def test_what_belongs_to_one_run_is_read_together(tmp_path: Path) -> None:
     for rank in (0, 1):
         put(tmp_path, f"metrics_rank_{rank}.jsonl", ROWS)
     found = find(tmp_path)
-    assert ["metrics_rank_1.jsonl", "metrics_rank_0.jsonl", "tb/validation", "tb/train"] == [found.shown(s) for s in found.chosen]
-    assert [1, 0, None, None] == [s.rank for s in found.chosen]
+    assert ["metrics_rank_0.jsonl", "metrics_rank_1.jsonl", "tb/validation", "tb/train"] == [found.shown(s) for s in found.chosen]
+    assert [0, 1, None, None] == [s.rank for s in found.chosen]
+
+
+def test_files_of_ranks_are_told_in_one_sentence_and_each_is_read_for_its_own_rank(tmp_path: Path) -> None:
+    put(tmp_path, "metrics_rank_2.jsonl", ROWS)
+    assert ["Reads metrics_rank_2.jsonl (JSON lines): rank 2, judged from it."] == find(tmp_path).sentences()
+    for rank in (10, 0, 3, 1):
+        put(tmp_path, f"metrics_rank_{rank}.jsonl", ROWS)
+    assert ["Reads metrics_rank_0.jsonl and 4 more (JSON lines): ranks 0–3, 10, each judged from its own."] == (
+        find(tmp_path).sentences()
+    )
+    put(tmp_path, "table.csv", "step,lr\n1,0.5\n")
+    put(tmp_path, "probe_rank_1.jsonl", ROWS)
+    assert [
+        "Reads probe_rank_1.jsonl (JSON lines): rank 1, judged from it.",
+        "Reads metrics_rank_0.jsonl and 3 more (JSON lines): ranks 0, 2, 3, 10, each judged from its own.",
+        "Reads metrics_rank_1.jsonl (JSON lines): rank 1, for metrics that those above do not give.",
+        "Reads table.csv (a CSV table): for metrics that those above do not give.",
+    ] == find(tmp_path).sentences()
 
 
 def test_what_is_a_day_older_is_of_another_run(tmp_path: Path) -> None:

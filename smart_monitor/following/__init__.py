@@ -250,7 +250,7 @@ class RunSource:
             entry = self._known(seen) or entry_of(self._name(seen), seen, self.base)
             entry["late"] = self._cursor == {} and seen.written < newest - OF_BEFORE
             self._begin(seen, entry, now_mono, max(0.0, now_wall - seen.written))
-            news.append(f"From now on reads {found.shown(seen)} ({seen.format.title}): {seen.why}.")
+        news += found.told("From now on reads", fresh)
         if fresh or gone:
             self._order(self._merging.state())
         return bool(fresh or gone), news

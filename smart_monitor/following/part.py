@@ -79,6 +79,11 @@ class Part:
         self._next = float("-inf")
         self._state: dict[str, Any] | None = entry
 
+    @property
+    def every_row(self) -> bool:
+        """Does what is read now tell of all that was written before?"""
+        return self.seen.format.name != "status"
+
     def trust(self) -> tuple[bool, int, int, str]:
         """To sort by, the most trusted first."""
         return self.late, self.seen.format.order, self.seen.rank or 0, self.name
@@ -124,6 +129,8 @@ class Part:
         for at, record in enumerate(seen.records):
             if self.seen.rank is not None and not record.rank:
                 record = record._replace(rank=self.seen.rank)
+            if final and self.every_row:  # it stood there, nobody knows since when; that it was read now means nothing
+                record = record._replace(seen=None)
             place = self._course.put(record.step)
             self.ahead.append((place, record, seen.raws.get(at), self._course.state()))
         quiet = not self.moved and taken > QUIET_LEAST
@@ -158,7 +165,7 @@ class Part:
         if step is not None:
             self.steps += 1 if last is None or step < last else step - last
             self.last = step
-        self.newest = record.seen if record.time is None else record.time
+        self.newest = next((at for at in (record.time, record.seen) if at is not None), self.seen.written)
 
     def was_given(self, judged: Record) -> bool:
         """Was this given before a crash?"""
@@ -196,5 +203,5 @@ class Part:
         return {
             "name": self.name, "format": self.seen.format.name, "title": self.seen.format.title, "path": self.sight.path,
             "ok": self.sight.ok, "why": self.sight.why, "records": self.rows, "steps": self.steps, "last_step": self.last,
-            "newest": self.newest, "every_row": self.seen.format.name != "status",
+            "newest": self.newest, "every_row": self.every_row,
         }  # fmt: skip

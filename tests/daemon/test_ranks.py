@@ -75,6 +75,20 @@ def test_what_all_ranks_say_is_one_incident_one_alert_and_one_snapshot(tmp_path:
         assert 1 == len(monitor.snapshots())
 
 
+@pytest.mark.parametrize("written", ["an hour ago", "just now"])
+def test_once_names_a_rank_that_stopped_where_nobody_writes_any_more(tmp_path: Path, written: str) -> None:
+    ranks = Ranks(tmp_path, 3)
+    ranks.train(steps=20)
+    ranks.train(0, 2, steps=40)
+    if written == "an hour ago":  # else one file may only have been flushed later than the others
+        for path in ranks.paths:
+            os.utime(path, (path.stat().st_mtime - 3600,) * 2)
+    assert 0 == command("watch", "--once", "--base-dir", tmp_path).returncode
+    found = [e for e in Monitor(tmp_path).events("finding") if e["kind"] == "rank_lag"]
+    assert ([1] if written == "an hour ago" else []) == [e["rank"] for e in found]
+    assert [json.dumps(e) for e in found] == command("replay", tmp_path, "--format", "jsonl").stdout.splitlines()
+
+
 @pytest.fixture
 def holder(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A process that holds the files of two ranks open."""
