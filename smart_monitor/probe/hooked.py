@@ -15,6 +15,7 @@ class HookedMeter(GradientMeter):
     """Norms taken by a hook of each parameter the moment its gradient is there; make it before the optimiser's hooks.
 
     When gradients are accumulated the last micro-batch counts. Elements are never counted: they are gone.
+    Raises CannotMeasure where the hooks would not see the gradients that the weights are moved by.
     """
 
     def __init__(self, model: nn.Module, held: Sequence[Held] | None = None) -> None:
@@ -22,6 +23,10 @@ class HookedMeter(GradientMeter):
         if self.sharded:
             raise CannotMeasure(
                 "in_backward works with whole parameters; with sharded ones let the optimiser step after backward."
+            )
+        if isinstance(model, nn.parallel.DistributedDataParallel):
+            raise CannotMeasure(
+                "in_backward works on one process; DistributedDataParallel averages gradients after hooks have seen them."
             )
         self._seen: set[int] = set()
         self.broken: Exception | None = None

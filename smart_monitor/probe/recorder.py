@@ -268,7 +268,8 @@ class Probe:
         if not gradients.norms:
             if not self._hinted:
                 _log.warning(
-                    "The probe sees no gradient: call step() between backward() and zero_grad(), for the model that learns."
+                    "The probe sees no gradient: call step() between backward() and zero_grad(), for the model that learns;"
+                    " if the optimiser steps inside of backward, make the probe with in_backward=True."
                 )
             self._hinted = True
             return {"absent_layers": len(gradients.absent), "frozen_layers": len(gradients.frozen)}

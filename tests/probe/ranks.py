@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from smart_monitor.probe import Probe, Schedule
+from smart_monitor.probe import CannotMeasure, Probe, Schedule
 
 STEPS = 7
 SCHEDULE = Schedule(layers=1, direction=2, updates=2, weights=3)
@@ -26,9 +26,10 @@ def batch(step: int) -> torch.Tensor:
     return torch.randn(8, 6, generator=torch.Generator().manual_seed(step))
 
 
-def train(model: nn.Module, probe: Probe, rows: slice, mode: str, rank: int) -> None:
+def train(model: nn.Module, probe: Probe | None, rows: slice, mode: str, rank: int) -> None:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    probe.optimizer = optimizer
+    if probe is not None:
+        probe.optimizer = optimizer
     for step in range(1, STEPS + 1):
         x = batch(step)[rows]
         loss = (model(x) - x.sum(1, keepdim=True)).square().mean()
@@ -40,7 +41,8 @@ def train(model: nn.Module, probe: Probe, rows: slice, mode: str, rank: int) -> 
             probe._meters.direction._sample = None  # so that its next look raises
         if mode.endswith("breaks") and step == 3 and rank == 1:
             probe.optimizer = Broken()
-        probe.step(loss, batch=x)
+        if probe is not None:
+            probe.step(loss, batch=x)
         if not (mode.endswith("nan") and step == 5):
             optimizer.step()
 
@@ -66,6 +68,10 @@ def main(rank: int, mode: str, directory: Path) -> None:
     model: Any = fresh()
     if mode.startswith("ddp"):
         model = nn.parallel.DistributedDataParallel(model)
+    elif mode == "fsdp1":
+        from torch.distributed.fsdp import FullyShardedDataParallel
+
+        model = FullyShardedDataParallel(model, device_id=torch.device("cpu"))
     else:
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import fully_shard
@@ -75,10 +81,16 @@ def main(rank: int, mode: str, directory: Path) -> None:
             if isinstance(layer, nn.Linear):
                 fully_shard(layer, mesh=mesh)
         fully_shard(model, mesh=mesh)
-    probe = Probe(model, None, directory, schedule=SCHEDULE)
-    train(model, probe, slice(4 * rank, 4 * rank + 4), mode, rank)
-    print(int(probe.on), probe.trouble)
-    probe.close()
+    rows = slice(4 * rank, 4 * rank + 4)
+    try:
+        probe = Probe(model, None, directory, schedule=SCHEDULE, in_backward=mode.endswith("backward"))
+    except CannotMeasure as refusal:
+        train(model, None, rows, mode, rank)
+        print(refusal)
+    else:
+        train(model, probe, rows, mode, rank)
+        print(int(probe.on), probe.trouble)
+        probe.close()
     dist.destroy_process_group()
 
 

@@ -11,7 +11,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -24,46 +23,9 @@ from smart_monitor.probe.direction import Direction  # noqa: E402
 from smart_monitor.probe.parameters import held_parameters  # noqa: E402
 from smart_monitor.probe.rewards import RewardPairs  # noqa: E402
 from smart_monitor.stats.calibration import calibration  # noqa: E402
+from tests.probe.training import ALL, flat, fresh, records, train  # noqa: E402
 
 pytestmark = pytest.mark.torch
-
-ALL = Schedule(layers=1, direction=1, updates=1, weights=1, memory=1, pairs=1)
-
-
-def fresh(seed: int = 0, width: int = 32) -> nn.Module:
-    torch.manual_seed(seed)
-    return nn.Sequential(nn.Linear(8, width), nn.GELU(), nn.Dropout(0.1), nn.Linear(width, width), nn.GELU(), nn.Linear(width, 1))
-
-
-def records(directory: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (directory / "probe_rank_0.jsonl").read_text().splitlines()]
-
-
-def train(
-    model: nn.Module,
-    probe: Probe | None,
-    steps: int = 8,
-    see: Callable[[nn.Module], None] | None = None,
-    optimizer: torch.optim.Optimizer | None = None,
-) -> nn.Module:
-    """A small real training; `see` looks at the model where the probe does."""
-    torch.manual_seed(1)
-    optimizer = optimizer or torch.optim.AdamW(model.parameters(), lr=1e-2)
-    for _ in range(steps):
-        x = torch.randn(16, 8)
-        loss = (model(x) - x.sum(1, keepdim=True)).square().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        if see is not None:
-            see(model)
-        if probe is not None:
-            probe.step(loss, batch={"x": x})
-        optimizer.step()
-    return model
-
-
-def flat(tensors: Any) -> torch.Tensor:
-    return torch.cat([t.detach().double().flatten() for t in tensors])
 
 
 @pytest.mark.parametrize("width", [32, 1100])  # compared whole, and by sketch and sample
@@ -129,96 +91,6 @@ def test_weights_that_turn_back_have_the_layers_named(tmp_path: Path) -> None:
     assert last["grad_cosine"] == pytest.approx(-1.0)
     shares = {n: v for n, v in last.items() if n.startswith("grad_cosine_share/")}
     assert sum(shares.values()) == pytest.approx(-1.0, abs=1e-3)
-
-
-def test_the_loss_scale_is_taken_out_and_a_step_that_the_scaler_skips_is_no_alarm(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    model, seen = fresh(), []
-    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127, backoff_factor=2.0**-20, growth_interval=1000)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
-    probe = Probe(model, optimizer, tmp_path, scaler=scaler, schedule=ALL)
-    for step in range(6):
-        x = torch.randn(16, 8)
-        loss = (model(x) - x.sum(1, keepdim=True)).square().mean()
-        seen.append(float(flat(torch.autograd.grad(loss, list(model.parameters()), retain_graph=True)).norm()))
-        optimizer.zero_grad()
-        scaler.scale(loss).backward()
-        if step % 2:
-            scaler.unscale_(optimizer)
-        probe.step(loss)
-        scaler.step(optimizer)
-        scaler.update()
-    probe.close()
-    found = records(tmp_path)
-    skipped = [r for r in found if "amp_skipped" in r]
-    assert skipped
-    assert all("grad_norm" not in r and "has_inf" not in r for r in skipped)
-    assert all(math.isfinite(v) for r in found for v in r.values() if isinstance(v, float))
-    for record, norm in zip(found, seen, strict=True):
-        if "grad_norm" in record:
-            assert record["grad_norm"] == pytest.approx(norm, rel=1e-4)
-    assert not (tmp_path / "anomalies").exists()
-
-
-def test_a_scaler_that_skips_every_step_is_told(tmp_path: Path) -> None:
-    model = fresh()
-    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10, backoff_factor=0.5)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
-    probe = Probe(model, optimizer, tmp_path, scaler=scaler)
-    for _ in range(7):
-        optimizer.zero_grad()
-        scaler.scale(model(torch.full((2, 8), math.inf)).sum()).backward()
-        probe.step()
-        scaler.step(optimizer)
-        scaler.update()
-    probe.close()
-    assert [r.get("has_nan") for r in records(tmp_path)] == [None] * 4 + [1] * 3
-
-
-def test_accumulated_micro_batches_are_one_step_with_the_mean_loss(tmp_path: Path) -> None:
-    model = fresh()
-    probe = Probe(model, None, tmp_path)
-    losses = []
-    for _ in range(4):
-        loss = model(torch.randn(4, 8)).square().mean()
-        (loss / 4).backward()
-        probe.add_loss(loss)
-        losses.append(float(loss.detach()))
-    probe.step()
-    probe.close()
-    (found,) = records(tmp_path)
-    assert found["loss"] == pytest.approx(sum(losses) / 4)
-    assert found["grad_norm"] == pytest.approx(float(flat(p.grad for p in model.parameters()).norm()), rel=1e-5)
-
-
-def test_an_optimiser_inside_of_backward_is_measured_by_hooks(tmp_path: Path) -> None:
-    model, twin = fresh(), fresh()
-    model[2].p = twin[2].p = 0.0
-    probe = Probe(model, None, tmp_path, in_backward=True, schedule=ALL)
-    optimizers = {p: torch.optim.SGD([p], lr=0.1) for p in model.parameters()}
-
-    def update(p: torch.Tensor) -> None:
-        optimizers[p].step()
-        p.grad = None
-
-    for p in model.parameters():
-        p.register_post_accumulate_grad_hook(update)
-    plain = torch.optim.SGD(twin.parameters(), lr=0.1)
-    norms = []
-    for _ in range(5):
-        x = torch.randn(4, 8)
-        loss = model(x).square().mean()
-        loss.backward()
-        probe.step(loss)
-        plain.zero_grad()
-        twin(x).square().mean().backward()
-        norms.append(float(flat(p.grad for p in twin.parameters()).norm()))
-        plain.step()
-    probe.close()
-    found = records(tmp_path)
-    assert [r["grad_norm"] for r in found] == pytest.approx(norms, rel=1e-5)
-    assert "grad_cosine" not in found[-1]
-    assert probe.trouble == ""
 
 
 def test_a_model_that_cannot_be_measured_is_refused_in_one_sentence(tmp_path: Path) -> None:
