@@ -108,7 +108,7 @@ def test_an_optimiser_inside_of_backward_is_measured_by_hooks(tmp_path: Path) ->
     assert probe.trouble == ""
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # torch's own, when its distributed optimisers are first imported
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # torch's own, when this optimiser is first imported
 def test_torch_s_own_optimiser_in_backward_is_measured_once_it_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     from torch.distributed.optim import _apply_optimizer_in_backward
 
