@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 Entry = tuple[int, str, int]
 """(slot, canonical or own name, rank): the lowest rank among the keys of one name wins."""
 
@@ -100,3 +102,20 @@ FLAT: dict[str, Entry] = _flat()
 """Every spelling known at import -> its entry."""
 SUMMARY_RANKS = range(FLAT["train_loss"][2], FLAT["train_loss"][2] + 60)
 """The ranks of `train_loss`, which beside `train_runtime` is a summary."""
+
+PARTS = re.compile(r"[^a-z0-9]+")
+"""What stands between the words of a name."""
+_CLOCKS = frozenset({
+    "eta", "elapsed", "remaining", "uptime", "progress", "time", "timestamp", "seconds", "throughput", "memory", "mem", "gpu",
+    "cpu", "ram", "util", "queue", "vram", "heartbeat", "runtime", "duration",
+})  # fmt: skip
+
+
+def is_clock(name: str) -> bool:
+    """Whether a metric of this name moves with time by itself (eta, memory, tokens_per_sec ...).
+
+    A status file in which nothing but clocks moved is a sign of life, not a new observation.
+    """
+    if name in METRICS:
+        return False
+    return "per_sec" in name or not _CLOCKS.isdisjoint(PARTS.split(name))

@@ -38,8 +38,8 @@ class Judge:
         self.broken: list[tuple[str, str]] = []
         """(rule, error) of rules that cannot be asked at all."""
         self.by_line: dict[str, list[Asked]] = {}
-        self._ended_by: dict[str, set[str]] = {}
-        """Kind of line -> the rules whose condition it ends."""
+        self._ended_by: dict[str, dict[str, str]] = {}
+        """Kind of line -> the keys of the conditions that it ends, and their rules."""
         by_metric: dict[str, list[Asked]] = {}
         for kind, cls in classes.items():
             self._install(kind, cls, by_metric)
@@ -81,7 +81,8 @@ class Judge:
         for metric in metrics:
             by_metric.setdefault(metric, []).append((rule, f"{kind} {metric}", metric, rule.judge))
         for line in ends:
-            self._ended_by.setdefault(line, set()).add(kind)
+            keys = (f"{kind} {metric}" for metric in (*metrics, *([""] if lines else ())))
+            self._ended_by.setdefault(line, {}).update(dict.fromkeys(keys, kind))
         for line in lines:
             self.by_line.setdefault(line, []).append((rule, f"{kind} ", "", rule.judge))
 
@@ -118,9 +119,8 @@ class Judge:
 
     def _end(self, line: str) -> None:
         """Forget the conditions that a line of this kind ends."""
-        ended = self._ended_by.get(line)
-        if ended and self.episodes:
-            self.episodes = {key: n for key, n in self.episodes.items() if key.split(" ", 1)[0] not in ended}
+        for key in self._ended_by.get(line, ()):
+            self.episodes.pop(key, None)
 
     def _aside(self, record: Record) -> Moment:
         """The moment of a line that is no record of this rank."""
@@ -150,7 +150,7 @@ class Judge:
 
     def _plan(self, values: Mapping[str, float]) -> Plan:
         names = tuple(values)
-        return self._plans.of(names) or self._plans.make(names, self.desks, self.baselines.meet(names))
+        return self._plans.of(names) or self._plans.make(names, self.desks, self.baselines.meet(names), self._always)
 
     def _moment(self, record: Record, plan: Plan) -> Moment:
         values, finite = self._judged(record, plan)
@@ -228,11 +228,10 @@ class Judge:
         findings: list[tuple[Finding, Rule]] = []
         if self.episodes:
             self._end(RECORD)
-        for metric, desk in plan.desks:
-            concerned = desk.whom(values[metric], baselines.get(metric), self.episodes)
-            if concerned:
-                self._put(concerned, moment, findings)
-        self._put(self._always, moment, findings)
+        episodes, known = self.episodes, baselines.get
+        concerned = [desk.whom(values[metric], known(metric), episodes) for metric, desk in plan.desks]
+        for group in [plan.together] if concerned == plan.usual else [*concerned, self._always]:
+            self._put(group, moment, findings)
         if moment.restarted:
             self._put(self.by_line.get(RESTART, ()), moment, findings)
         if moment.failures:
@@ -243,12 +242,12 @@ class Judge:
         return findings
 
     def _remember(self, moment: Moment) -> None:
-        values, histories = moment.values, self.histories
+        values = moment.values
         if "loss" in values:
-            histories["loss"].append(values["loss"])
+            self.histories["loss"].append(values["loss"])
             self._places.append((moment.record.index, moment.step))
         if "accuracy" in values:
-            histories["accuracy"].append(values["accuracy"])
+            self.histories["accuracy"].append(values["accuracy"])
         self.rate = values.get("learning_rate", self.rate)
         self.previous = values if len(values) <= REMEMBERED else {k: v for k, v in values.items() if k in METRICS}
 
@@ -309,7 +308,7 @@ class Judge:
     def _conditions(self, moment: Moment) -> Conditions:
         line, values = moment.record.kind, moment.values
         holding = {key.split(" ", 1)[0] for key in self.episodes}
-        asked = {rule.kind for rule, *_ in self.by_line.get(line, ())} | self._ended_by.get(line, set())
+        asked = {rule.kind for rule, *_ in self.by_line.get(line, ())} | {*self._ended_by.get(line, {}).values()}
         asked.update(rule.kind for metric in values if metric in self.desks for rule, *_ in self.desks[metric].asked)
         return Conditions(holding, set(moment.fired), asked, moment.worse or {})
 

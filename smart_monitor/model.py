@@ -65,6 +65,32 @@ class Record(NamedTuple):
     """It stood there when we first met the run: folded, not announced."""
 
 
+class Reading(NamedTuple):
+    """One row, read. Nothing in it depends on earlier rows."""
+
+    step: int | None
+    by: str
+    """What `step` counts: step, episode, epoch or row."""
+    epoch: float | None
+    time: float | None
+    """Unix seconds, if the row gives a believable time."""
+    total: int | None
+    values: dict[str, float]
+    """Canonical (else own, lower-cased) name -> value as written; may be NaN or infinite."""
+    nulls: tuple[str, ...]
+    """Canonical metrics that are named but null."""
+    ids: dict[str, str]
+    """pid and run_id, where given."""
+    state: str
+    """training, idle, completed, crashed, or empty."""
+    note: str
+    recognised: bool
+    """It looks like training at all."""
+    oddities: tuple[str, ...]
+    """Sentences about what was given but can't be used."""
+    rank: int
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """What a rule says about one record. Never changes afterwards; the incident does."""

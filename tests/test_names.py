@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from smart_monitor.names import MAX_METRICS, MAX_STEP, is_clock, read_row, read_time
+from smart_monitor.aliases import is_clock
+from smart_monitor.names import MAX_METRICS, MAX_STEP, read_row, read_time
 
 
 @pytest.mark.parametrize(

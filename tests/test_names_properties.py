@@ -68,3 +68,26 @@ def test_the_memory_of_keys_is_bounded() -> None:
     for i in range(10_000):
         read_row({f"hostile {i}": 1, "x" * 300 + str(i): 2})
     assert len(names._cache) <= 4096
+
+
+NUMBERS = st.one_of(st.floats(), st.integers(-2, 2**53 + 1), st.integers(0, 9).map(str), st.booleans(), st.none())
+USUAL = st.dictionaries(
+    st.one_of(st.sampled_from(["step", "epoch", "loss", "train_loss", "train_runtime", "has_nan", "lr"]), KEYS),
+    NUMBERS,
+    max_size=6,
+)
+
+
+@settings(deadline=None, max_examples=400)
+@given(USUAL.map(lambda row: row | {"step": 7}) | USUAL | ROWS)
+def test_the_short_way_reads_a_row_as_the_long_way_does(row: dict[str, Any]) -> None:
+    short, long = names._as_usual(row), names._looked_at(row, "")
+    assert short is None or repr(short) == repr(long)
+    assert repr(read_row(row)) == repr(long)
+
+
+def test_the_rows_that_runs_are_full_of_are_read_the_short_way() -> None:
+    usual = {"loss": 2.1, "grad_norm": 1, "learning_rate": 1e-4, "epoch": 0.5, "step": 10, "train/entropy": 0.1}
+    assert names._as_usual(usual) is not None
+    assert names._as_usual({**usual, "step": 1.0}) is None
+    assert names._as_usual({**usual, "train_loss": 2.0}) is None

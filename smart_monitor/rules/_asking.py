@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 from smart_monitor.config import Settings
@@ -25,7 +26,7 @@ class Desk:
     (`Rule.every`). Asking them all the same would change nothing but the time it takes.
     """
 
-    __slots__ = ("_block", "_high", "_keys", "_low", "_single", "_usual", "asked", "calm")
+    __slots__ = ("_block", "_high", "_keys", "_low", "_single", "asked", "calm", "usual")
 
     def __init__(self, asked: list[Asked], settings: Sequence[Settings]) -> None:
         """`settings`: all that may be in force, one for each phase."""
@@ -34,7 +35,8 @@ class Desk:
         """Was the last value calm?"""
         self._single = [a for a in asked if a[0].every == 1]
         promised = {key: found for rule, key, *_ in asked if (found := _promised(rule, settings))}
-        self._usual = [a for a in self._single if a[1] not in promised]
+        self.usual = [a for a in self._single if a[1] not in promised]
+        """Those to be asked about a calm value after another."""
         self._keys = promised.keys()
         ranges = [ANY, *promised.values()]
         self._low, self._high = max(low for low, _ in ranges), min(high for _, high in ranges)
@@ -48,7 +50,7 @@ class Desk:
         quiet = calm and before and (not episodes or self._keys.isdisjoint(episodes))
         if self._block and base is not None and not (base.arrived + 1) % self._block and value - value == 0:
             return [a for a in self.asked if not (base.arrived + 1) % a[0].every]
-        return self._usual if quiet else self._single
+        return self.usual if quiet else self._single
 
 
 def _promised(rule: Rule, settings: Iterable[Settings]) -> tuple[float, float] | None:
@@ -69,6 +71,9 @@ class Plan(NamedTuple):
     accuracies: list[str]
     evaluation: bool
     """May it report an evaluation?"""
+    usual: list[Sequence[Asked]]
+    """Those whom every desk would name if all is calm, and in one list with those who are asked about every row."""
+    together: list[Asked]
 
 
 class Plans:
@@ -78,13 +83,17 @@ class Plans:
         self._made: dict[tuple[str, ...], Plan] = {}
         self.of = self._made.get
 
-    def make(self, names: tuple[str, ...], desks: Mapping[str, Desk], learners: Iterable[str]) -> Plan:
-        """The plan for a row of `names`."""
+    def make(self, names: tuple[str, ...], desks: Mapping[str, Desk], learners: Iterable[str], always: Iterable[Asked]) -> Plan:
+        """The plan for a row of `names`; `always`: those who are asked about every row, after all others."""
+        found = [(metric, desk) for metric, desk in desks.items() if metric in names]
+        usual: list[Sequence[Asked]] = [desk.usual for _, desk in found]
         plan = Plan(
-            [(metric, desk) for metric, desk in desks.items() if metric in names],
+            found,
             [(metric, desks[metric]) for metric in learners if metric in names],
             [metric for metric in ACCURACIES if metric in names],
             "eval_loss" in names or "eval_accuracy" in names,
+            usual,
+            [*chain.from_iterable(usual), *always],
         )
         if len(self._made) >= MOST:
             self._made.clear()

@@ -65,7 +65,7 @@ class Divergence(Rule):
         if len(seen) < need or loss - loss != 0 or not loss > seen[-need]:
             return None
         rise = (loss - seen[-need]) / base.unit if base.unit > 0 else 0.0
-        if base.guard and not self._beyond_noise(base, loss, rise):
+        if base.guard and (rise < LEAST_RISE or not self._beyond_noise(base, loss, rise)):
             return None
         window, rises = _window(base, loss, need)
         if rises < moment.settings.divergence_rising * need - EPSILON:
@@ -82,7 +82,7 @@ class Divergence(Rule):
 
     def _beyond_noise(self, base: Baseline, loss: float, rise: float) -> bool:
         # A young run has no noise to speak of: a full rising window is then all there is to go by.
-        if base.negative or rise < LEAST_RISE:
+        if base.negative:
             return False
         return not base.mature or (loss > base.level and rise >= self._least_rise(base))
 

@@ -19,8 +19,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
-from smart_monitor.model import Record
-from smart_monitor.names import Reading
+from smart_monitor.model import Reading, Record
 
 Cursor = dict[str, Any]
 """Where a source stands: plain JSON, its content private to the source; {} is the beginning."""

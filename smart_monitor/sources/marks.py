@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 from hashlib import blake2b
 
-from smart_monitor.model import Record
-from smart_monitor.names import Reading, is_clock
+from smart_monitor.aliases import is_clock
+from smart_monitor.model import Reading, Record
 
 _clock = lru_cache(maxsize=4096)(is_clock)
 

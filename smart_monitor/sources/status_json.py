@@ -15,8 +15,8 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from smart_monitor.model import RECORD, STATE, Record
-from smart_monitor.names import Reading, clean, read_row
+from smart_monitor.model import RECORD, STATE, Reading, Record
+from smart_monitor.names import clean, read_row
 from smart_monitor.sources import Cursor, Format, Options, Pass, Sight, finished
 from smart_monitor.sources.documents import Torn, document_bytes, look_again, parse_json, refused, too_large
 from smart_monitor.sources.files import CannotSee, identity_of, must_be_regular, shown, why

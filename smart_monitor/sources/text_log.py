@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from smart_monitor.aliases import TRAINING_METRICS
-from smart_monitor.model import Record
-from smart_monitor.names import Reading, read_row
+from smart_monitor.model import Reading, Record
+from smart_monitor.names import read_row
 from smart_monitor.sources import Format, record_of
 from smart_monitor.sources.appended import AppendedFile, Place, blocks
 from smart_monitor.sources.marks import mark

@@ -102,8 +102,7 @@ class Attempts:
     def observe(self, record: Record, *, training: bool) -> str:
         """Fold in one record; the sentence why a new attempt opens with it, or an empty one."""
         why = ""
-        known = self.ids.get(record.source)
-        if known != record.ids:
+        if record.ids and (known := self.ids.get(record.source)) != record.ids:
             why = self._changed(known, record)
         if training and not self.trained and ("loss" in record.values or "loss" in record.nulls):
             # What came before may have counted something else.
@@ -136,7 +135,7 @@ class Attempts:
     def _changed(self, known: dict[str, str] | None, record: Record) -> str:
         """Learn the writer's words; the sentence for the one that differs from what was known."""
         if known is None:
-            if record.ids and len(self.ids) < MAX_TRACKS:
+            if len(self.ids) < MAX_TRACKS:
                 self.ids[record.source] = dict(record.ids)
             return ""
         changed = [(w, known[w], v) for w, v in record.ids.items() if known.get(w, v) != v]

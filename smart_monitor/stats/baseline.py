@@ -41,6 +41,8 @@ QUARTILES_TO_SIGMA = 1 / 1.349
 STEPS_WINDOW = 100
 CALM = 4.0
 """Noises below which a value is calm, if its guard does not ask for less."""
+STEEP = 1 + STEPS_GUARD * FLOOR
+"""Times the mean below which no level on the move makes a value stand out."""
 SEEN = 20
 """Values that a rule may look back on, however short the window."""
 GUARD = 7.0
@@ -245,10 +247,11 @@ class Baseline:
         rise = (value - self.level) * self.bad
         if rise < 0:
             return False
-        if self.bad < 0 or rise < self.mean * (1 + STEPS_GUARD * FLOOR) - self.level:
-            times, unit = self.times, self.unit
-            if rise < times * (unit * FLOOR) or rise < times * (unit * self._upper()):
-                return False
+        times, unit = self.times, self.unit
+        if self.bad > 0 and rise >= self.mean * STEEP - self.level and times > STEPS_LEAST:
+            times = STEPS_LEAST
+        if rise < times * (unit * FLOOR) or rise < times * (unit * self._upper()):
+            return False
         return rise >= self.edge
 
     def lately(self, count: int) -> list[float]:
@@ -268,9 +271,9 @@ class Baseline:
         unit, rise = self.unit, (value - self.level) * self.bad
         if rise <= 0:
             return unit > 0
-        if self.bad > 0 and rise >= self.mean * (1 + STEPS_GUARD * FLOOR) - self.level and rise >= STEPS_LEAST * (unit * FLOOR):
-            return False
         times = min(CALM, self.times)
+        if self.bad > 0 and rise >= self.mean * STEEP - self.level and times > STEPS_LEAST:
+            times = STEPS_LEAST
         return rise < times * (unit * FLOOR) or (rise < LASTING_RISE * unit and rise < times * (unit * self._upper()))
 
     def observe(self, value: float, *, flagged: bool, calm: bool = False) -> None:
@@ -312,7 +315,8 @@ class Baseline:
 
     def _take(self, value: float) -> None:
         self.admitted += 1
-        self.mature = self.mature or self._is_mature()
+        if not self.mature:
+            self.mature = self._is_mature()
         self.last = value
         if self.settled < NEW_LEVEL_MEMORY:
             self.settled += 1
@@ -342,10 +346,9 @@ class Baseline:
         if not self.unit > 0:
             return
         residual = parts((value - self.level) * self.bad / self.unit)
-        old = self.residuals.oldest
-        if old > 0:
-            self.squares -= int(old * old)
-        self.residuals.push(residual)
+        left = self.residuals.push(residual)
+        if left > 0:
+            self.squares -= int(left * left)
         if residual > 0:
             self.squares += residual * residual
 
@@ -356,14 +359,14 @@ class Baseline:
     def _settle(self) -> None:
         short = self.short
         mean = sum(short) / len(short)
-        self.level = self.unit = self.recent.median
         self.mean = mean if mean - mean == 0 else sum(v / len(short) for v in short)
+        self.level = self.unit = self.recent.median
+        self._noise = self._edge = None
         self.negative = self.positive < NOISE_WINDOW and not self.absolute
         if self.absolute:
             self.unit = 100.0
         elif self.negative:
             self.unit = sum(abs(v) / len(self.recent) for v in self.recent.values)
-        self._noise = self._edge = None
 
     # -- attempts and state -----------------------------------------------------------------------
 

@@ -16,11 +16,14 @@ PARTS = 1_000_000
 """Shares of a level are kept as whole millionths: their squares add up exactly, and a state is half as long."""
 
 
+_MOST = round(CAP * PARTS)
+
+
 def parts(share: float) -> int:
     """A share of a level in whole PARTS, capped."""
-    if not -CAP < share < CAP:
-        share = CAP if share > 0 else -CAP
-    return round(share * PARTS)
+    if -CAP < share < CAP:
+        return round(share * PARTS)
+    return _MOST if share > 0 else -_MOST
 
 
 class MedianWindow:
@@ -40,11 +43,13 @@ class MedianWindow:
 
     def push(self, value: float) -> None:
         values, ordered = self.values, self._ordered
-        if len(values) == self.size:
+        n = len(values)
+        if n == self.size:
             del ordered[bisect_left(ordered, values[0])]
+        else:
+            n += 1
         values.append(value)  # drops values[0] where it is full
         insort(ordered, value)
-        n = len(ordered)
         self.median = ordered[n >> 1] if n & 1 else self._middle()
 
     def __len__(self) -> int:
@@ -81,9 +86,13 @@ class QuartileWindow:
         self._late = SORT_ANEW + 1
         """Values that came since the order was made."""
 
-    def push(self, value: float) -> None:
-        self._some.append(value)
+    def push(self, value: float) -> float:
+        """Take in a value; what left the window for it, 0 while there was room."""
+        some = self._some
+        left = some[-self.size] if len(some) >= self.size else 0
+        some.append(value)
         self._late += 1
+        return left
 
     def __len__(self) -> int:
         return min(len(self._some), self.size)
@@ -92,11 +101,6 @@ class QuartileWindow:
     def values(self) -> list[float]:
         """The window in order of arrival."""
         return list(self._some)[-self.size :]
-
-    @property
-    def oldest(self) -> float:
-        """What leaves the window when the next value comes; 0.0 while there is room."""
-        return self._some[-self.size] if len(self._some) >= self.size else 0.0
 
     @property
     def quartiles(self) -> float:

@@ -32,7 +32,7 @@ def test_the_quartiles_are_those_of_the_last_values_however_seldom_they_are_aske
 ) -> None:
     window, seen = QuartileWindow(size), list[float]()
     for value, asked in values:
-        window.push(value)
+        assert window.push(value) == (seen[-size] if len(seen) >= size else 0.0)
         seen.append(value)
         ordered = sorted(seen[-size:])
         n = len(ordered)
