@@ -83,6 +83,8 @@ class Lane:
         self.heard = time.monotonic()
         """When its trainer last wrote something; monotonic."""
         self.closed = threading.Event()
+        self.unwanted = False
+        """Was the watching of this run alone stopped? Then it is not taken up again."""
         self._log = Log()  # for what is said before the run has one
         self._out, self._load, self._pool, self._manner = out, load, pool, manner
         self._queue: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
@@ -109,6 +111,10 @@ class Lane:
     def configure(self) -> None:
         """Read the settings again."""
         self.post(self._configure)
+
+    def ask(self) -> None:
+        """Somebody stops runs of this process: this one, too?"""
+        self.post(self._heed_stop)
 
     def close(self, end: float, why: str = "") -> None:
         """Save and let go, for good or because of `why`; a copy under way may end until then. Then `closed` is set."""
@@ -194,6 +200,12 @@ class Lane:
     def _speak(self, level: str, text: str) -> None:
         (self.run.log if self.run is not None else self._log).say(level, text)
 
+    def _heed_stop(self) -> None:
+        run = self.run
+        if run is not None and run.opened and run.place.stop_asked():
+            self.unwanted = True
+            self.close(time.monotonic() + run.settings.stop_grace)
+
     def _configure(self) -> None:
         run = self.run
         if run is None:
@@ -266,4 +278,5 @@ class Lane:
         self.run = None
         self.standing = Standing(tried=True)
         self.closed.set()
+        self._manner.changed()
         return NEVER

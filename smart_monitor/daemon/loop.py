@@ -89,7 +89,7 @@ class Daemon:
     def run(self) -> int:
         """Watch. Returns the exit code: 0, 1 if --once found nothing to read, 3 if other monitors hold every run."""
         with ExitStack() as stack:
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
                 previous = signal.signal(number, lambda n, _: self._queue.put(("signal", n)))
                 stack.callback(signal.signal, number, previous)
             self._begin(stack)
@@ -159,7 +159,9 @@ class Daemon:
             self._report()
 
     def _look_for_the_end(self) -> None:
-        stand = [lane.standing for lane in self._lanes]
+        stand = [lane.standing for lane in self._lanes if not (lane.unwanted and lane.closed.is_set())]
+        if self._lanes and not stand and not self._patterns:
+            self._stopping = True
         if not all(s.tried for s in stand) or not all(s.looked.is_set() for s in self._scouts):
             return
         if not self._ever:
@@ -177,6 +179,9 @@ class Daemon:
         what, told = item
         if what == "signal" and told == signal.SIGHUP:
             self._configure()
+        elif what == "signal" and told == signal.SIGUSR1:
+            for lane in self._lanes:
+                lane.ask()
         elif what == "signal":
             self._stopping = True
         elif what == "named":

@@ -39,6 +39,11 @@ class Place:
         return self.hidden / "lock"
 
     @property
+    def stop(self) -> Path:
+        """The process that is asked to let go of this run alone, by its pid."""
+        return self.hidden / "stop"
+
+    @property
     def state(self) -> Path:
         return self.hidden / "state.json"
 
@@ -50,6 +55,23 @@ class Place:
     def checkpoints(self) -> Path:
         """What is known of the time around each checkpoint."""
         return self.hidden / "checkpoints.json"
+
+    def ask_to_stop(self, pid: int) -> None:
+        """Ask that process to let go of this run, once it is told to look (SIGUSR1). Raises OSError."""
+        self.stop.unlink(missing_ok=True)
+        fd = os.open(self.stop, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(fd, "w") as file:
+            file.write(str(pid))
+
+    def stop_asked(self) -> bool:
+        """Is this process asked to let go of this run? The request is taken away: it holds once."""
+        try:
+            asked = int(read_small(self.stop, 64)) == os.getpid()
+            if asked:
+                self.stop.unlink()
+        except (OSError, ValueError):
+            return False
+        return asked
 
     def settle(self) -> None:
         """Decide `out` anew (the run's directory may have appeared since) and make our directories. Raises OSError."""

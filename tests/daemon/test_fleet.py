@@ -87,9 +87,50 @@ def test_a_run_that_is_over_is_let_go_and_taken_up_again_when_it_moves(tmp_path:
         log.sees(3)
         assert 1 == len(log.having("Caught up"))  # what came while it rested is news
         Monitor(other.base).sees(2)
-        stopped = command("stop", "--base-dir", other.base)
+        stopped = command("stop", "--runs", runs / "*")
         assert (0, f"Stopped process {fleet.process.pid}, which watched 2 runs.\n") == (stopped.returncode, stopped.stdout)
         assert 0 == fleet.wait()
+
+
+def test_one_run_of_several_is_stopped_and_the_others_are_watched_on(tmp_path: Path) -> None:
+    trainers = [Trainer(tmp_path / "runs" / name) for name in "abc"]
+    a, b, c = (Monitor(trainer.base) for trainer in trainers)
+    for trainer in trainers:
+        trainer.train(2)
+    with Fleet(tmp_path / "runs" / "*") as fleet:
+        for log in (a, b, c):
+            log.sees(2)
+        stopped = command("stop", "--base-dir", trainers[0].base)
+        pid = fleet.process.pid
+        told = f"Stopped watching {trainers[0].base}. Process {pid} goes on with its 2 other runs; `kill {pid}` ends it.\n"
+        assert (0, told) == (stopped.returncode, stopped.stdout)
+        assert "Smart Monitor stops" in a.lines()[-1]
+        assert "The monitor was stopped just now." in command("status", "--base-dir", trainers[0].base).stdout
+        for trainer in trainers:
+            trainer.train(1)
+        b.sees(3)
+        c.sees(3)
+        time.sleep(1)  # a few looks at the directories
+        assert "Smart Monitor stops" in a.lines()[-1], "what was stopped is not taken up again though it moves"
+        told = command("stop", "--base-dir", trainers[1].base, "--base-dir", trainers[2].base).stdout
+        assert f"Stopped watching 2 runs. Process {pid} goes on with looking for runs; `kill {pid}` ends it.\n" == told
+        with Monitor(trainers[0].base) as alone:  # it is free for another monitor
+            a.sees(3)
+            assert f"Stopped process {alone.process.pid}.\n" == command("stop", "--base-dir", trainers[0].base).stdout
+        assert 0 == fleet.stop()
+
+
+def test_a_monitor_of_several_runs_ends_when_the_last_of_them_is_stopped(tmp_path: Path) -> None:
+    bases = [tmp_path / "a", tmp_path / "b"]
+    for base in bases:
+        Trainer(base).train(2)
+    with Monitor(*bases) as monitor:
+        for base in bases:
+            Monitor(base).sees(2)
+        assert f"Stopped watching {bases[0]}." in command("stop", "--base-dir", bases[0]).stdout
+        assert f"Stopped process {monitor.process.pid}.\n" == command("stop", "--base-dir", bases[1]).stdout
+        assert 0 == monitor.wait()
+    assert not [path for base in bases for path in base.rglob("stop")]
 
 
 def open_files(pid: int) -> list[str]:
