@@ -174,6 +174,7 @@ class Settings:
         2.0, "how many checkpoints of the largest size must still fit after a copy", low=0.0, group="keeping"
     )
     copy_rate_mb: float = _setting(0.0, "MiB a second at which the worker copies at most; 0 = no limit", low=0.0, group="keeping")
+    give_way: bool = _setting(True, "copy at a quarter of the speed while other processes write much", group="keeping")
     copy_hang: float = _setting(
         120.0,
         "seconds without progress after which the copying process is ended and the copy tried again",

@@ -99,7 +99,8 @@ def job(out: Path, source: Path) -> dict[str, Any]:
     group = {"root": str(source), "below": "model", "required": True, "exact": True, "files": files, "ignored": []}
     return {
         "out": str(out), "folder": str(out / ".smart_monitor"), "name": "anomaly_20260101_000000_bench", "rate": 0,
-        "reserve": None, "status": None, "missing": [], "groups": [group], "theirs": [], "document": {"id": "bench"},
+        "gives_way": True, "reserve": None, "status": None, "missing": [], "groups": [group], "theirs": [],
+        "document": {"id": "bench"},
     }  # fmt: skip
 
 

@@ -18,11 +18,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from smart_monitor.snapshots.names import shown
+from smart_monitor.snapshots.pace import CHUNK, Pace
 
 FICLONE = 0x40049409
 RWF_DONTCACHE = 0x80
 """preadv2/pwritev2 flag of Linux 6.14: written pages leave the cache as soon as they are on the disk."""
-CHUNK = 8 * 2**20
 WINDOW = 32 * 2**20
 """Bytes that may be dirty where RWF_DONTCACHE is not to be had."""
 CLOCK_GRAIN = 0.05
@@ -47,24 +47,6 @@ class Source(NamedTuple):
     dev: int
     ino: int
     mtime_ns: int
-
-
-class Pace:
-    """At most `rate` bytes a second on average, 0 = as fast as it goes; `alive` is called for every chunk."""
-
-    def __init__(self, rate: float, alive: Callable[[int], None]) -> None:
-        self.chunk = CHUNK if rate <= 0 else int(max(64 * 2**10, min(CHUNK, rate / 10)))
-        self._rate, self._alive = rate, alive
-        self._due = time.monotonic()
-
-    def spent(self, amount: int) -> None:
-        """Tell that `amount` bytes went by; sleeps as long as the rate asks, and says every second that it lives."""
-        self._alive(amount)
-        if self._rate > 0:
-            self._due = max(self._due, time.monotonic() - 1.0) + amount / self._rate
-            while (pause := self._due - time.monotonic()) > 0:
-                time.sleep(min(pause, 1.0))
-                self._alive(0)
 
 
 def open_source(root: str, root_fd: int, source: Source) -> int:
@@ -219,7 +201,7 @@ class Copier:
                 os.fdatasync(dst)
                 os.posix_fadvise(dst, synced, offset - synced, os.POSIX_FADV_DONTNEED)
                 synced = offset
-            self._pace.spent(count)
+            self._pace.spent(count, 0 if dst is None else count)
 
     def _read(self, fd: int, into: memoryview, offset: int) -> int:
         return self._flagged("read", lambda flags: os.preadv(fd, [into], offset, flags))

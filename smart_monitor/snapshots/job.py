@@ -70,6 +70,7 @@ def job_of(
         "folder": str((out / ".smart_monitor").absolute()),
         "name": intent.name,
         "rate": settings.copy_rate_mb * 2**20,
+        "gives_way": settings.give_way,
         "reserve": _reserve(settings, largest) if groups and not last_resort else None,
         "status": None if intent.status is None else base64.b64encode(intent.status).decode(),
         "missing": plain(missing),

@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from smart_monitor.snapshots import sums
-from smart_monitor.snapshots.copy import Changed, Copier, Pace, Source
+from smart_monitor.snapshots.copy import Changed, Copier, Source
 from smart_monitor.snapshots.listing import is_inside, read_metadata
 from smart_monitor.snapshots.names import host, process_start, shown, stamp
+from smart_monitor.snapshots.pace import Pace
 from smart_monitor.snapshots.partials import remove_tree
 from smart_monitor.snapshots.publish import METADATA
 from smart_monitor.snapshots.trash import reading

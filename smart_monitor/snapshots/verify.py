@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from smart_monitor.snapshots import sums
-from smart_monitor.snapshots.copy import Copier, Pace
+from smart_monitor.snapshots.copy import Copier
 from smart_monitor.snapshots.listing import is_inside, read_metadata
+from smart_monitor.snapshots.pace import Pace
 from smart_monitor.snapshots.publish import METADATA
 
 

@@ -25,9 +25,10 @@ from types import FrameType
 from typing import Any
 
 from smart_monitor.snapshots import names
-from smart_monitor.snapshots.copy import FULL, Changed, Copier, Pace
+from smart_monitor.snapshots.copy import FULL, Changed, Copier
 from smart_monitor.snapshots.folders import make_private
 from smart_monitor.snapshots.groups import Taking, reason_of
+from smart_monitor.snapshots.pace import Neighbours, Pace
 from smart_monitor.snapshots.partials import remove_tree, sweep
 from smart_monitor.snapshots.publish import STATUS, Partial, publish
 from smart_monitor.snapshots.sharing import Stock
@@ -137,7 +138,7 @@ def perform(job: dict[str, Any], life: Life) -> dict[str, Any]:
         partial = Partial(fd)
         partial.missing += job["missing"]
         keep_status(partial, job["status"])
-        with Copier(Pace(job["rate"], life.passed)) as copier:
+        with Copier(Pace(job["rate"], life.passed, Neighbours() if job["gives_way"] else None)) as copier:
             stock = Stock(snapshots, job["folder"], partial)
             life.begin("comparing", sum(file[2] for group in job["groups"] for file in group["files"]))
 
@@ -166,7 +167,7 @@ def hold(job: dict[str, Any], life: Life) -> dict[str, Any]:
     """Copy a checkpoint below `job["hold"]`, a directory of ours. Raises as `perform`; what lies there is no hold then."""
     fd = os.open(job["hold"], os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     partial = Partial(fd)
-    with Copier(Pace(job["rate"], life.passed)) as copier:
+    with Copier(Pace(job["rate"], life.passed)) as copier:  # in a race with who rotates: it gives way to nobody
         nothing_to_share = Stock(fd, job["hold"], partial)
         life.begin("copying", sum(file[2] for group in job["groups"] for file in group["files"]))
         Taking(partial, copier, nothing_to_share).take(job["groups"], lambda need: require_space(fd, job["reserve"], need))

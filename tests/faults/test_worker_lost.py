@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from smart_monitor.cli.status import progress
-from smart_monitor.snapshots.copy import Pace
+from smart_monitor.snapshots.pace import Pace
 from smart_monitor.snapshots.store import Store, StoreEvent
 from smart_monitor.snapshots.verify import verify
 from tests.checkpoints.trees import hf_checkpoint

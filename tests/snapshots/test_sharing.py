@@ -16,9 +16,10 @@ from typing import Any
 
 import pytest
 
-from smart_monitor.snapshots.copy import CLOCK_GRAIN, Copier, Pace
+from smart_monitor.snapshots.copy import CLOCK_GRAIN, Copier
 from smart_monitor.snapshots.groups import Taking
 from smart_monitor.snapshots.listing import list_snapshots
+from smart_monitor.snapshots.pace import Pace
 from smart_monitor.snapshots.publish import Partial
 from smart_monitor.snapshots.retention import storage
 from smart_monitor.snapshots.sharing import KNOWN, Stock

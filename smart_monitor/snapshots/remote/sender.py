@@ -17,9 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from smart_monitor.snapshots.copy import Pace
 from smart_monitor.snapshots.folders import make_private
 from smart_monitor.snapshots.listing import list_snapshots
+from smart_monitor.snapshots.pace import Pace
 from smart_monitor.snapshots.remote import records
 from smart_monitor.snapshots.remote.address import lacking, run_folder, without_secrets
 from smart_monitor.snapshots.remote.upload import Gone, Refused, Upload

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from smart_monitor.snapshots import sums
-from smart_monitor.snapshots.copy import Pace
 from smart_monitor.snapshots.listing import read_metadata
 from smart_monitor.snapshots.names import is_inside, shown
+from smart_monitor.snapshots.pace import Pace
 from smart_monitor.snapshots.publish import METADATA
 from smart_monitor.snapshots.remote.place import Found, Remote, Tags
 from smart_monitor.snapshots.remote.records import DONE, Record

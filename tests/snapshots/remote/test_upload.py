@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from smart_monitor.snapshots import sums
-from smart_monitor.snapshots.copy import Pace
+from smart_monitor.snapshots.pace import Pace
 from smart_monitor.snapshots.remote import records
 from smart_monitor.snapshots.remote.place import BLOCK, Remote, Tags
 from smart_monitor.snapshots.remote.upload import Upload
