@@ -25,6 +25,8 @@ from smart_monitor.stats.crew import Crew
 RESTART, FAILURE, PEER = "restart", "failure", "peer"
 """What a rule may listen to besides kinds of journal line: a new attempt that begins, a rule that failed, a record of
 any of several ranks (once a round; heard by the rule's instance of rank 0)."""
+ELSEWHERE = "_elsewhere"
+"""Behind the name of a host figure, in a tick: this monitor tells of it in another run already, so here it only informs."""
 ANY = (-math.inf, math.inf)
 NOBODY = Crew()
 _NOTHING: Mapping[str, float] = {}

@@ -1,5 +1,5 @@
 from smart_monitor.model import TICK
-from smart_monitor.rules import Moment, Rule, Verdict
+from smart_monitor.rules import ELSEWHERE, Moment, Rule, Verdict
 
 GIB = 2**30
 TIMES = 2
@@ -13,7 +13,8 @@ class DiskLow(Rule):
 
     Why it matters: the next checkpoint fails half-written, and ours cannot be copied.
 
-    Formula: less free than twice `min_free_gb` (2 GiB by default, so 4).
+    Formula: less free than twice `min_free_gb` (2 GiB by default, so 4). Of several runs of one monitor on one disk one
+    alarms and the others inform.
 
     Judges from: the first tick.
 
@@ -34,4 +35,5 @@ class DiskLow(Rule):
             message=f"only {free / GIB:.1f} GiB are free where the run's snapshots go",
             advice="Free space, or let the trainer keep fewer checkpoints.",
             metric="disk_free_bytes", value=free, threshold=limit, number=f"{free / GIB:.1f}gib", strategy="limit",
+            severity="info" if "disk_free_bytes" + ELSEWHERE in moment.record.values else None,
         )  # fmt: skip

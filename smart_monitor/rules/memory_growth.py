@@ -2,7 +2,7 @@ from itertools import pairwise
 from statistics import median
 
 from smart_monitor.model import TICK
-from smart_monitor.rules import Moment, Rule, Verdict
+from smart_monitor.rules import ELSEWHERE, Moment, Rule, Verdict
 
 TICKS = 3
 BELOW = 5.0
@@ -24,9 +24,10 @@ class MemoryGrowth(Rule):
     Why it matters: the kernel ends the largest process, and that is the training; on a GPU the next longer batch fails.
 
     Formula: more than `memory_limit` (90 %) in use on 3 ticks in a row; once, until it has been 5 points below the limit for 3
-    ticks. A GPU only informs: frameworks keep what they have freed, so a nearly full one is common. Growth only informs, too:
-    of 16 samples at least two minutes apart while training each quarter's median is above the one before by half a point,
-    and at that pace the limit is reached within two hours.
+    ticks. A GPU only informs: frameworks keep what they have freed, so a nearly full one is common. Of several runs of one
+    monitor on one host, or in one container, one alarms and the others inform. Growth only informs, too: of 16 samples at least
+    two minutes apart while training each quarter's median is above the one before by half a point, and at that pace the limit
+    is reached within two hours.
 
     Judges from: 3 ticks; growth from 16 samples.
 
@@ -53,7 +54,8 @@ class MemoryGrowth(Rule):
         return Verdict(
             message=f"{used:.0f} % of {what} is in use",
             advice=advice, metric=name, value=used, threshold=limit, number=f"{used:.0f}pct", strategy="limit",
-            severity=None if host else "info", anew=bool(fresh), evidence={"full": sorted(out)},
+            severity=None if host and name + ELSEWHERE not in values else "info", anew=bool(fresh),
+            evidence={"full": sorted(out)},
         )  # fmt: skip
 
     def _growth(self, moment: Moment, name: str, limit: float) -> Verdict | None:
