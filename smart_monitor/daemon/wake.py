@@ -31,8 +31,8 @@ RESCAN = 1.0
 AT_MOST = 0.1
 """Seconds between two wakes for a file that is written to and stays open."""
 
-WHOLE = InotifyConstants.IN_MOVED_TO | InotifyConstants.IN_CLOSE_WRITE | InotifyConstants.IN_ONLYDIR
-"""Events of files that were finished: given their name, or closed by who wrote."""
+RENAMED = InotifyConstants.IN_MOVED_TO
+CLOSED = InotifyConstants.IN_CLOSE_WRITE
 GROWS = InotifyConstants.IN_MODIFY
 
 _Key = tuple[str, int, int]
@@ -45,9 +45,20 @@ class _Watched:
         self._eye, self.names = eye, names
         """Files to hear of; an empty name stands for all."""
         self.number = WatchDescriptor(-1)
+        self.events = 0
+        """Those that are listened for."""
         self.gone = False
         """Was the directory deleted?"""
+        self.heard = 0
+        """Events that told of one of the names."""
         self._woke = 0.0
+
+    def wanted(self) -> int:
+        """The events to listen for."""
+        if self.names != {FILE_NAME}:
+            return RENAMED | CLOSED | GROWS  # logs are written and never closed
+        # Who renames into place closes a temporary file each time, which need not wake anybody.
+        return RENAMED if self.heard == RENAMED else RENAMED | CLOSED
 
     def on_event(self, event: InotifyEvent) -> None:
         try:
@@ -57,6 +68,7 @@ class _Watched:
                     return
                 self._woke = now
             if "" in self.names or os.fsdecode(event.name) in self.names:
+                self.heard |= event.mask & (RENAMED | CLOSED)
                 self._eye.wake()
         except Exception:  # an exception here would end the thread for good, and silently
             self._eye.wake()
@@ -102,6 +114,8 @@ class Wake:
         now = time.monotonic()
         if self._eye.wakes == self._seen[1] and now >= self._until and now - self._looked > RESCAN:
             self._looked = now
+            for watched in self._watched.values():
+                watched.heard = 0
             self._watch()
 
     def close(self) -> None:
@@ -128,16 +142,20 @@ class Wake:
             del self._watched[key]
         for key in wanted.keys() & self._watched.keys():
             self._watched[key].names = wanted[key]
-        if self.observer is not None and wanted.keys() == self._watched.keys():
+        left = [k for k, w in self._watched.items() if k not in wanted or w.events != w.wanted()]
+        if self.observer is not None and not left and wanted.keys() == self._watched.keys():
             return
         try:
             if self.observer is None:
                 self.observer = InotifyFD()
                 self.observer.start()
-            left = [self._watched.pop(key) for key in self._watched.keys() - wanted.keys()]
-            self.observer.remove_callbacks([(w.number, CallbackId(id(w))) for w in left])
+            for key in left:
+                watched = self._watched.pop(key)
+                self.observer.remove_callbacks([(watched.number, CallbackId(id(watched)))])
+                if key in wanted:
+                    self._listen(key, watched)
             for key in wanted.keys() - self._watched.keys():
-                self._listen(key, wanted[key])
+                self._listen(key, _Watched(self._eye, wanted[key]))
             self.trouble = ""
         except (OSError, RuntimeError) as error:
             # Too many watches, or the directory vanished between the look and the watch: poll on, and try at the next scan.
@@ -145,11 +163,11 @@ class Wake:
             if not self._watched:
                 self.close()
 
-    def _listen(self, key: _Key, names: frozenset[str]) -> None:
+    def _listen(self, key: _Key, watched: _Watched) -> None:
         assert self.observer is not None
-        watched = _Watched(self._eye, names)
-        events = WHOLE if names == {FILE_NAME} else WHOLE | GROWS  # others write and never close
-        watched.number = self.observer.add_callback(os.fsencode(key[0]), Mask(events), watched, CallbackId(id(watched)))
+        watched.events = watched.wanted()
+        mask = Mask(watched.events | InotifyConstants.IN_ONLYDIR)
+        watched.number = self.observer.add_callback(os.fsencode(key[0]), mask, watched, CallbackId(id(watched)))
         self._watched[key] = watched
 
 

@@ -104,6 +104,25 @@ def test_events_of_other_files_wake_nobody(watch: Watch) -> None:
     assert before == watch.eye.wakes
 
 
+def test_a_writer_that_renames_wakes_once_a_write_and_one_that_begins_to_write_in_place_is_heard_again(still: Watch) -> None:
+    still.trainer.train(1)
+    still.wake.check()
+    still.trainer.train(1)
+    until(lambda: still.eye.wakes == 1)
+    still.wake.check()  # from here on nobody hears of files that are closed
+    (still.trainer.path.parent / "training_status.json").touch()
+    still.trainer.train(1)
+    until(lambda: still.eye.wakes == 2)
+    still.wake.check()
+    still.trainer.write(0.5, in_place=True)
+    time.sleep(0.2)
+    assert 2 == still.eye.wakes
+    still.eye.look()
+    still.wake.heard()  # the eye found what no event announced
+    still.trainer.write(0.4, in_place=True)
+    until(lambda: still.eye.wakes > 2)
+
+
 def test_an_observer_whose_thread_died_is_replaced(still: Watch) -> None:
     still.trainer.train(1)
     still.wake.check()
