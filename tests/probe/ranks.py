@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -97,3 +98,5 @@ def main(rank: int, mode: str, directory: Path) -> None:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     main(int(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))
+    sys.stdout.flush()
+    os._exit(0)  # a thread of torch's that outlives the group now and then aborts an interpreter that ends
