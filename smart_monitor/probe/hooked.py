@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from smart_monitor.probe.gradients import GradientMeter
+from smart_monitor.probe.gradients import GradientMeter, in_parts, norms_of
 from smart_monitor.probe.parameters import CannotMeasure, Held
 
 
@@ -42,7 +42,10 @@ class HookedMeter(GradientMeter):
             try:
                 local = held.local(parameter.grad)
                 kind = torch.float64 if local.dtype == torch.float64 else torch.float32
-                self._slots[at] = torch.linalg.vector_norm(local, dtype=kind)
+                norms = [norms_of([part], kind, in_rows=in_rows)[0] for part, in_rows in in_parts(local)]
+                self._slots[at] = (
+                    norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack([n.double() for n in norms]))
+                )
                 self._seen.add(at)
             except Exception as error:  # backward is not ours to break
                 self.broken = error

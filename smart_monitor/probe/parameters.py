@@ -35,7 +35,8 @@ class Held:
         """The part of `tensor` (the parameter, its gradient) that lies here, as plain numbers that can be reduced."""
         if self.distributed:
             tensor = tensor.to_local()
-        tensor = tensor.detach()
+        if tensor.requires_grad:
+            tensor = tensor.detach()
         if tensor.is_sparse:
             tensor = tensor.coalesce().values()
         return torch.view_as_real(tensor) if tensor.is_complex() else tensor

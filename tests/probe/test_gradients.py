@@ -46,12 +46,25 @@ def test_norms_are_those_of_the_slow_twin(dtype: torch.dtype) -> None:
     assert not found.has_inf
 
 
-def test_a_tensor_of_33_million_elements_is_summed_right() -> None:
+@pytest.mark.parametrize(("shift", "near"), [(0.0, 1e-7), (5.0, 2e-5)])  # equal summands round alike
+def test_a_tensor_of_33_million_elements_is_summed_right(shift: float, near: float) -> None:
     model = nn.Module()
-    model.weight = nn.Parameter(torch.empty(33_554_432))
-    model.weight.grad = torch.randn(33_554_432, generator=torch.Generator().manual_seed(0)) * 2.1
+    model.weight = nn.Parameter(torch.empty(33_554_433))
+    model.weight.grad = torch.randn(33_554_433, generator=torch.Generator().manual_seed(0)) * 0.1 + shift
     exact = float(torch.linalg.vector_norm(model.weight.grad, dtype=torch.float64))
-    assert measure_gradients(model).total == pytest.approx(exact, rel=1e-5)
+    assert measure_gradients(model).total == pytest.approx(exact, rel=near)
+    model.weight.grad[-1] = math.nan
+    assert {"weight": 1} == measure_gradients(model).nan
+
+
+def test_a_faint_gradient_is_none_of_zero_though_its_squares_are_below_single_precision() -> None:
+    model = trained()
+    layers = [m for m in model if isinstance(m, nn.Linear)]
+    layers[0].weight.grad.fill_(-1e-25)
+    layers[1].weight.grad.zero_()
+    found = measure_gradients(model)
+    assert found.norms == pytest.approx(twin(model), rel=1e-6, abs=0)
+    assert found.zero == ("2.weight",)
 
 
 def test_half_precision_whose_norm_exceeds_its_range_is_no_overflow() -> None:
