@@ -24,6 +24,7 @@ from smart_monitor.probe.loggers import Loggers
 from smart_monitor.probe.measuring import Measuring, sentence
 from smart_monitor.probe.records import (
     Layers,
+    Spread,
     Usual,
     batch_size_of,
     gradient_figures,
@@ -103,7 +104,7 @@ class Probe:
             model, self.schedule, exact=exact, in_backward=in_backward, rank=self.rank, every_rank=every_rank
         )
         self._records = self.rank == 0 or every_rank
-        self._layers, self._usual = Layers(self._meters.names), Usual()
+        self._layers, self._usual, self._spread = Layers(self._meters.names), Usual(), Spread(self._meters.names)
         self._loggers = Loggers(loggers if self.rank == 0 else ())
         self._capture = Capture(self.directory, self.rank, capture) if capture is not None else None
         self.writer = RecordWriter(
@@ -275,6 +276,9 @@ class Probe:
             return {"absent_layers": len(gradients.absent), "frozen_layers": len(gradients.frozen)}
         due = self.schedule.due("layers", step.step)
         found = gradient_figures(gradients, self._layers, self._usual, all_layers=due)
+        self._spread.look(gradients)
+        if self.schedule.due("spread", step.step):
+            found |= self._spread.figures()
         if skipped:
             found = without_infinities(found) | {"amp_skipped": 1}
         return found | self._meters.figures(step.parts, step.pending.sums, own, gradients, self._layers)

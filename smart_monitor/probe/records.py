@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import os
+from array import array
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
+from smart_monitor.names import MAX_METRICS
 from smart_monitor.probe.direction import Direction
 from smart_monitor.probe.gradients import Gradients
 from smart_monitor.probe.parameters import layer_names
@@ -25,6 +27,10 @@ TURNED, TURNED_NAMED = -0.3, 8
 """Cosine below which layers are told that turned back, and how many of them."""
 NAMED = 32
 """Layers of one trouble that are named."""
+ABSENT = -1.0
+"""Stands where a tensor had no gradient."""
+BESIDE = MAX_METRICS - 4 * NAMED - 64
+"""Metrics that are left to layers in a record: all but those of three troubles and what is no layer's."""
 
 
 class Layers:
@@ -80,6 +86,48 @@ class Usual:
     def variance(self) -> float:
         mean = self.mean
         return math.fsum((v - mean) ** 2 for v in self._last) / len(self._last) if self._last else 0.0
+
+
+class Spread:
+    """Mean and variance of each layer's norm over the last steps.
+
+    Told under the layers of `Layers`, or under larger ones where a record cannot hold two more numbers for each.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = list(names)
+        taken = len(set(layer_names(names)))
+        self._of = layer_names(names, max(1, (BESIDE - taken) // 2))
+        self._layers = list(dict.fromkeys(self._of))
+        self._last: deque[array[float]] = deque(maxlen=WINDOW)
+
+    def look(self, gradients: Gradients) -> None:
+        """Learn from one step, in the time that it takes to copy the norms."""
+        norms = gradients.norms
+        self._last.append(array("d", [norms.get(name, ABSENT) for name in self._names]))
+
+    def figures(self) -> dict[str, float]:
+        """Over the steps at which a layer's norm was a finite number; a layer that had none is left out."""
+        if not self._last:
+            return {}
+        norms = torch.tensor([list(row) for row in self._last], dtype=torch.float64)
+        at = {layer: n for n, layer in enumerate(self._layers)}
+        places = torch.tensor([at[layer] for layer in self._of])
+        absent = norms == ABSENT
+        squares, there = (
+            torch.zeros(len(norms), len(at), dtype=torch.float64).index_add_(1, places, of)
+            for of in (norms.masked_fill(absent, 0.0).square(), (~absent).double())
+        )
+        of_layers = squares.sqrt()
+        counted = (there > 0) & of_layers.isfinite()
+        steps = counted.sum(0)
+        means = of_layers.where(counted, 0.0).sum(0) / steps
+        variances = (of_layers - means).square().where(counted, 0.0).sum(0) / steps
+        found: dict[str, float] = {}
+        for layer, n, mean, variance in zip(self._layers, steps.tolist(), means.tolist(), variances.tolist(), strict=True):
+            if n:
+                found[f"grad_layer_mean/{layer}"], found[f"grad_layer_variance/{layer}"] = mean, variance
+        return found
 
 
 def gradient_figures(gradients: Gradients, layers: Layers, usual: Usual, *, all_layers: bool) -> dict[str, Any]:

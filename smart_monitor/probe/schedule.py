@@ -23,6 +23,8 @@ class Schedule:
     """Calibration of reward pairs."""
     memory: int = 10
     """Memory of the process and of the device."""
+    spread: int = 50
+    """Mean and variance of the norm of every layer over the last 50 steps."""
 
     def __post_init__(self) -> None:
         for each in fields(self):

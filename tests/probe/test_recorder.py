@@ -18,9 +18,11 @@ torch = pytest.importorskip("torch", reason="no PyTorch here: pip install 'smart
 
 from torch import nn  # noqa: E402
 
-from smart_monitor.probe import CannotMeasure, Limits, Probe, Schedule  # noqa: E402
+from smart_monitor.names import MAX_METRICS  # noqa: E402
+from smart_monitor.probe import CannotMeasure, Gradients, Limits, Probe, Schedule  # noqa: E402
 from smart_monitor.probe.direction import Direction  # noqa: E402
 from smart_monitor.probe.parameters import held_parameters  # noqa: E402
+from smart_monitor.probe.records import Spread  # noqa: E402
 from smart_monitor.probe.rewards import RewardPairs  # noqa: E402
 from smart_monitor.stats.calibration import calibration  # noqa: E402
 from tests.probe.training import ALL, flat, fresh, records, train  # noqa: E402
@@ -57,6 +59,39 @@ def test_direction_update_and_weights_are_those_of_the_slow_twin(tmp_path: Path,
     norms = [float(g.norm()) for g in gradients]
     assert found[-1]["grad_norm_mean"] == pytest.approx(sum(norms) / len(norms), rel=1e-5)
     assert found[-1]["grad_norm_variance"] == pytest.approx(float(torch.tensor(norms).var(correction=0)), rel=1e-3)
+
+
+def test_mean_and_variance_of_each_layer_over_time_are_those_of_the_slow_twin(tmp_path: Path) -> None:
+    steps: list[dict[str, float]] = []
+
+    def see(model: nn.Module) -> None:
+        if len(steps) % 5 == 0:
+            model[5].bias.grad = None  # which is no norm of zero
+        if len(steps) == 59:  # the last one, since the weights do not survive it
+            model[3].weight.grad[0, 0] = math.inf
+        steps.append({name: float(p.grad.double().norm()) for name, p in model.named_parameters() if p.grad is not None})
+
+    model = fresh()
+    with Probe(model, None, tmp_path, schedule=Schedule(spread=60)) as probe:
+        train(model, probe, 60, see=see)
+    *others, found = records(tmp_path)
+    assert not any(name.startswith("grad_layer_") for record in others for name in record)
+    for layer in steps[1]:
+        norms = torch.tensor([s[layer] for s in steps[-50:] if math.isfinite(s.get(layer, math.nan))], dtype=torch.float64)
+        assert len(norms) == {"5.bias": 40, "3.weight": 49}.get(layer, 50)
+        assert found[f"grad_layer_mean/{layer}"] == pytest.approx(float(norms.mean()), rel=1e-5)
+        assert found[f"grad_layer_variance/{layer}"] == pytest.approx(float(norms.var(correction=0)), rel=1e-4)
+
+
+def test_layers_over_time_never_make_a_record_too_large() -> None:
+    names = [f"blocks.{b}.{m}.weight" for b in range(20) for m in ("query", "key", "value", "out", "up", "down")]
+    spread = Spread(names)
+    for scale in (1.0, 3.0):
+        spread.look(Gradients(dict.fromkeys(names, scale)))
+    found = spread.figures()
+    assert len(found) + len(names) < MAX_METRICS - 128
+    assert found["grad_layer_mean/blocks.7"] == pytest.approx(2 * math.sqrt(6))
+    assert found["grad_layer_variance/blocks.7"] == pytest.approx(6.0)
 
 
 def test_the_sketch_of_a_second_kind_of_model_is_near_too() -> None:

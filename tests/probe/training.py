@@ -12,7 +12,7 @@ from torch import nn
 
 from smart_monitor.probe import Probe, Schedule
 
-ALL = Schedule(layers=1, direction=1, updates=1, weights=1, memory=1, pairs=1)
+ALL = Schedule(layers=1, direction=1, updates=1, weights=1, memory=1, pairs=1, spread=1)
 
 
 def fresh(seed: int = 0, width: int = 32) -> nn.Module:
