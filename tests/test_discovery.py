@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from smart_monitor.discovery import MAX_DEPTH, find, format_of
+from smart_monitor.discovery import find, format_of
+from smart_monitor.discovery.walk import MAX_DEPTH
 from smart_monitor.sources import formats
 from tests.sources import stores, wandb_log
 from tests.sources.events import BEGINNING, logged

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smart_monitor.config import Settings
+from smart_monitor.discovery import find
 from smart_monitor.following import GONE, OF_BEFORE, SILENT, RunSource
 from smart_monitor.model import RECORD, Record
 from smart_monitor.sources import Cursor, Pass
@@ -87,6 +88,31 @@ def test_an_empty_directory_is_a_sentence_and_what_appears_in_it_is_followed(tmp
     assert follower.seen.sight.ok
     status(tmp_path, 2, accuracy=60)
     assert [("status", 2, 60.0)] == told(follower.look(), "accuracy")
+
+
+def test_a_directory_is_walked_again_for_what_is_new_in_it_and_not_for_a_file_that_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    walked: list[Path] = []
+    monkeypatch.setattr("smart_monitor.following.find", lambda base, **how: walked.append(base) or find(base, **how))
+    follower = Follower(tmp_path)
+    follower.look()
+    status(tmp_path, 1)
+    assert [1] == steps(follower.look())  # training has begun: looked for what else there is, in what changed only
+    begun = len(walked)
+    for step in range(2, 20):
+        status(tmp_path, step)
+        assert [step] == steps(follower.look())
+    assert (2, begun) == (begun, len(walked))
+    append(tmp_path / "status" / "metrics.jsonl", row(30))
+    assert [("jsonl", 30)] == [(r.source, r.step) for r in follower.look()]
+    (tmp_path / "deep").mkdir()
+    follower.look()
+    append(tmp_path / "deep" / "t.csv", b"step,lr\n31,0.5\n")
+    assert [31] == steps(follower.look(), "learning_rate")
+    known = len(walked)
+    follower.look()
+    assert known == len(walked)
 
 
 def test_the_files_of_a_new_version_take_the_place_of_the_old_ones_and_are_another_file_of_the_same_source(

@@ -11,22 +11,19 @@ directory of its evaluation, its other ranks. What is found and not chosen is na
 from __future__ import annotations
 
 import difflib
-import fnmatch
 import os
 import re
 import time
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from smart_monitor.discovery.walk import MAX_MARKS, Marks, named, walk
 from smart_monitor.names import clean
 from smart_monitor.sources import Format, Options, Source, formats
 from smart_monitor.sources.files import CannotSee, identity_of
 from smart_monitor.stats.crew import words
 
-MAX_DEPTH = 6
-MAX_ENTRIES = 50_000
-MAX_SECONDS = 5.0
 MAX_PLACES = 200
 """Places of one format that are weighed."""
 MAX_LOOKED_INTO = 20
@@ -35,21 +32,12 @@ OF_OLD = 86_400.0
 """Seconds behind the newest after which a place is of another run."""
 ONE_AGE = 2.0
 """Seconds within which times of copied files mean nothing."""
-SETTLED = 1.0
-"""Seconds after which a directory's time tells of every later change."""
-MAX_MARKS = 2000
 
 Verdicts = dict[tuple[str, str], tuple[list[int], str]]
 """(format, place) -> its identity when it was looked into, and why it is of no use."""
 
-_OURS = re.compile(r"snapshots|anomalies|\.smart_monitor|\.partial-.*|.*\.monitor")
-_OUR_LOG = re.compile(r"smart_monitor_\d{8}\.log")
-_OUR_RECORDS = re.compile(r"anomalies_rank_\d+\.jsonl")
-_OUR_FILES = re.compile(rf"{_OUR_LOG.pattern}|{_OUR_RECORDS.pattern}|events\.jsonl")
-"""In a directory of our logs."""
 _PROBE = re.compile(r"probe_rank_\d+\.jsonl")
 """What the probe writes in training: the loss before any filter, gradients before clipping, and whose they are."""
-_STRANGE = frozenset({"node_modules", "__pycache__", "site-packages"})
 _RANK = re.compile(r"(?:^|[_.-])rank[_-]?(\d{1,6})(?=[_.-]|$)")
 _EVALUATION = frozenset({"train", "training", "validation", "val", "eval", "evaluation", "test"})
 _NUMBERS = re.compile(r"(\d+)")
@@ -84,18 +72,11 @@ class Found:
     others: list[Seen] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     """What was not looked at, in sentences."""
-    marks: dict[str, list[int]] = field(default_factory=dict)
-    """Path -> identity of what would change if there were something else to choose; empty where it can't tell."""
+    marks: Marks = field(default_factory=Marks)
 
     def moved_on(self) -> bool:
-        """May there be something else to choose by now? A stat of each directory, and of each file that was left out."""
-        for path, before in self.marks.items():
-            try:
-                if identity_of(os.stat(path)) != before:
-                    return True
-            except OSError:
-                return True
-        return False
+        """May there be something else to choose by now?"""
+        return self.marks.moved_on()
 
     def sentences(self) -> list[str]:
         """What was found, what is read and why, for people."""
@@ -145,10 +126,8 @@ def find(
     found = Found(base)
     look = _Look(options or Options(), followed, {} if verdicts is None else verdicts)
     places: dict[tuple[str, Path], Seen] = {}
-    for path, written in _walk(base, found, clock):
-        for described in formats():
-            if not any(fnmatch.fnmatchcase(path.name, pattern) for pattern in described.patterns):
-                continue
+    for path, written in walk(base, found.marks, found.notes, clock):
+        for described in named(path.name):
             place = described.place(path)
             known = places.get((described.name, place)) if place is not None else None
             if place is None or (known is None and sum(f == described.name for f, _ in places) >= MAX_PLACES):
@@ -160,11 +139,7 @@ def find(
     if only and not found.chosen and (seen := _named(base, only)) is not None and (seen.format.live or not live):
         found.chosen = [replace(seen, why="it was asked for")]
     for seen in found.others:
-        if len(found.marks) < MAX_MARKS:
-            try:
-                found.marks[str(seen.place)] = identity_of(os.stat(seen.place))
-            except OSError:
-                found.marks[str(seen.place)] = []
+        found.marks.file(str(seen.place))
     return found
 
 
@@ -196,51 +171,6 @@ def unknown(base: Path, only: str) -> str:
     near = difflib.get_close_matches(only, names, 1, 0.5)
     hint = f"; did you mean {near[0]}?" if near else "."
     return f"{clean(only, 80)} is no format and no file of {clean(base)}: formats are {', '.join(names)}{hint}"
-
-
-def _walk(base: Path, found: Found, clock: Callable[[], float]) -> Iterator[tuple[Path, float]]:
-    """(path, modification time) of the files below `base` that may be somebody's metrics."""
-    notes = found.notes
-    deadline, entries, deep = clock() + MAX_SECONDS, 0, False
-    todo: list[tuple[str, int]] = [(str(base), 0)]
-    while todo:
-        directory, depth = todo.pop(0)  # the nearest first
-        try:
-            before = os.stat(directory)
-            with os.scandir(directory) as listed:
-                here = sorted(listed, key=lambda e: e.name)
-        except OSError:
-            found.marks[directory] = []
-            continue
-        if len(found.marks) < MAX_MARKS:
-            found.marks[directory] = identity_of(before) if time.time() - before.st_mtime > SETTLED else []
-        if any(e.name == "pyvenv.cfg" for e in here):
-            continue
-        ours = any(_OUR_LOG.fullmatch(e.name) for e in here)
-        for entry in here:
-            entries += 1
-            try:
-                if entry.is_dir(follow_symlinks=False):
-                    if _is_ours(entry.name) or entry.name.startswith(".") or entry.name in _STRANGE:
-                        continue
-                    deep = deep or depth + 1 > MAX_DEPTH
-                    if depth + 1 <= MAX_DEPTH:
-                        todo.append((entry.path, depth + 1))
-                elif entry.is_file() and not (_OUR_FILES if ours else _OUR_RECORDS).fullmatch(entry.name):
-                    yield Path(entry.path), entry.stat().st_mtime
-            except OSError:
-                continue
-        if entries > MAX_ENTRIES or clock() > deadline:
-            notes.append(
-                f"{clean(base)} holds too much: only {entries} entries of it were looked at; name the file with --source."
-            )
-            return
-    if deep:
-        notes.append(f"Directories more than {MAX_DEPTH} levels deep were not looked into.")
-
-
-def _is_ours(name: str) -> bool:
-    return _OURS.fullmatch(name) is not None
 
 
 def _choose(found: Found, places: list[Seen], only: str, live: bool, look: _Look) -> None:
@@ -379,13 +309,13 @@ def _reason(seen: Seen, above: Sequence[Seen]) -> str:
 def format_of(path: Path) -> Seen | None:
     """How one file, or a directory that is one source, is to be read: by name, then by content; None if nobody can."""
     written = path.stat().st_mtime
-    named = [f for f in formats() if any(fnmatch.fnmatchcase(path.name, p) for p in f.patterns)]
-    for described in named:
+    likely = named(path.name)
+    for described in likely:
         seen = Seen(described, path if not path.is_dir() else described.place(path) or path, written, 1)
-        if not described.vague or (len(named) == 1 and not described.last_resort) or not looked_into(seen):
+        if not described.vague or (len(likely) == 1 and not described.last_resort) or not looked_into(seen):
             return seen
     for described in formats():
         seen = Seen(described, path, written, 1)
-        if described not in named and described.vague and not looked_into(seen):
+        if described not in likely and described.vague and not looked_into(seen):
             return seen
-    return Seen(named[0], path, written, 1) if named else None
+    return Seen(likely[0], path, written, 1) if likely else None
