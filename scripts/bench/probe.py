@@ -1,9 +1,13 @@
 #!/usr/bin/env python3
 """What telemetry of gradients costs a training step on a CPU: the probe beside what people use instead, in one run.
 
-A transformer of 24 million parameters in 196 tensors, one thread, times of the processor. Two figures each: of the
-calls themselves, and of whole steps against bare ones between them (noisier; the only one for wandb.watch, which
-works inside of backward). Needs .venv-writers (scripts/test --all makes it).
+A transformer of 23 million parameters in 100 tensors, one thread, times of the processor. All of them take turns, each
+in steps of its own with bare steps between, so that they meet the same neighbours. Two figures each: of the calls
+themselves, and of whole steps against bare ones (noisier; the only one for wandb.watch, which works inside of
+backward). The probe's is the mean over its schedule, of each kind of step the median.
+
+Read it beside the floor, which reads every gradient once and does nothing else: a step that is computed in a cache
+and a pass through memory do not suffer alike from neighbours. Needs .venv-writers (scripts/test --all makes it).
 """
 
 from __future__ import annotations
@@ -95,6 +99,17 @@ class Training:
         return time.process_time() - began, inside
 
 
+def floor(model: nn.Module) -> Call:
+    """One sum of each gradient, never read: what one pass through memory costs."""
+
+    def call(_: torch.Tensor) -> None:
+        for p in model.parameters():
+            if p.grad is not None:
+                p.grad.sum()
+
+    return call
+
+
 def loop(model: nn.Module) -> Call:
     """The norm of each parameter, one `.item()` after the other."""
 
@@ -148,44 +163,58 @@ def composer(model: nn.Module) -> Call | None:
     return lambda _: monitor.batch_end(state, Logger())
 
 
-def measured(training: Training, call: Call, steps: int) -> tuple[list[float], list[float], list[float]]:
-    """Processor seconds of bare steps, of steps with the call between them, and of the calls."""
-    bare, whole, inside = [], [], []
-    for _ in range(steps):
-        bare.append(training.step()[0])
-        figures = training.step(call)
-        whole.append(figures[0])
-        inside.append(figures[1])
-    return bare, whole, inside
+def over_schedule(seconds: list[float]) -> float:
+    """The mean of a call's times at steps 1, 2 …, of each kind of step the median: neighbours make some of them longer.
+
+    A kind: the steps at which the same is due. All that is due repeats every 20 steps but what is so every 50 or 100.
+    """
+    kinds: dict[int, list[float]] = {}
+    for step, value in enumerate(seconds, start=1):
+        kinds.setdefault(step if step % 50 == 0 else step % 20 - 20, []).append(value)
+    return sum(statistics.median(values) * len(values) for values in kinds.values()) / len(seconds)
 
 
-def bench(rows: int, steps: int, period: int, directory: Path) -> float:
-    """Print the table for one size of step; what the probe's calls cost, in per cent of a bare step."""
+def bench(rows: int, rounds: int, every: int, directory: Path) -> float:
+    """Print the table for one size of step; what the probe's calls cost, in per cent of a bare step.
+
+    rounds: of a bare step and one with the probe; every so many rounds the others have one, too.
+    """
     training = Training(rows)
     for _ in range(3):
         training.step()
     probe = Probe(training.model, training.optimizer, directory)
     calls: dict[str, Call | None] = {
         "probe.step, default schedule": lambda loss: probe.step(loss, batch_size=rows),
+        "floor: one pass over the gradients": floor(training.model),
         "loop of norm().item()": loop(training.model),
         "loop of seven figures": seven(training.model),
         "Lightning grad_norm": lightning(training.model),
         "Composer OptimizerMonitor": composer(training.model),
     }
-    parameters = sum(p.numel() for p in training.model.parameters())
-    print(f"\n{rows * LENGTH} tokens a step, {parameters / 1e6:.1f} M parameters; per cent of a bare step's processor time:")
-    print(f"  {'':<34} {'calls':>8}  {'whole steps':>11}  {'a bare step':>11}")
+    bare: list[float] = []
+    whole: dict[str, list[float]] = {name: [] for name in calls}
+    inside: dict[str, list[float]] = {name: [] for name in calls}
+    for round_ in range(rounds):
+        bare.append(training.step()[0])
+        for at, (name, call) in enumerate(calls.items()):
+            if call is not None and (at == 0 or round_ % every == 0):
+                seconds = training.step(call)
+                whole[name].append(seconds[0])
+                inside[name].append(seconds[1])
+    parameters, usual = sum(p.numel() for p in training.model.parameters()), statistics.median(bare)
+    print(
+        f"\n{rows * LENGTH} tokens a step, {parameters / 1e6:.1f} M parameters, a bare step {1e3 * usual:.0f} ms, load"
+        f" {os.getloadavg()[0]:.1f}; per cent of a bare step's processor time:\n  {'':<34} {'calls':>8}  {'whole steps':>11}"
+    )
     shares: list[float] = []
     for name, call in calls.items():
         if call is None:
             print(f"  {name:<34} not installed")
             continue
-        bare, whole, inside = measured(training, call, period if not shares else steps)
-        shares.append(100 * statistics.fmean(inside) / statistics.median(bare))
-        extra = 100 * (statistics.median(whole) / statistics.median(bare) - 1)
-        print(f"  {name:<34} {shares[-1]:7.2f} %  {extra:+9.1f} %  {1e3 * statistics.median(bare):8.0f} ms", flush=True)
+        shares.append(100 / usual * (statistics.median(inside[name]) if shares else over_schedule(inside[name])))
+        print(f"  {name:<34} {shares[-1]:7.2f} %  {100 * (statistics.median(whole[name]) / usual - 1):+9.1f} %", flush=True)
     probe.close()
-    watched(training, steps, directory)
+    watched(training, len(whole["loop of norm().item()"]), directory)
     return shares[0]
 
 
@@ -215,7 +244,7 @@ def main() -> int:
     shares: dict[int, float] = {}
     with tempfile.TemporaryDirectory(prefix="bench-probe-") as directory:
         for rows in (1, 4):
-            shares[rows] = bench(rows, *((3, PERIOD // 5) if given.quick else (20, PERIOD)), Path(directory))
+            shares[rows] = bench(rows, *((PERIOD // 5, 7) if given.quick else (PERIOD, 5)), Path(directory))
     holds = shares[4] <= BAR
     print(f"\nprobe at {4 * LENGTH} tokens: {shares[4]:.2f} % of a step, bar {BAR:g} %: {'holds' if holds else 'TOO MUCH'}")
     return 0 if holds else 1
