@@ -36,10 +36,11 @@ class Divergence(Rule):
     finite values rise, and the window as a whole rises by more than 7 step noises and 10 % to above the
     level, and 1.5 times more than the last rise that came back (any rise, without the guard); or the level
     (median of the last 21 admitted values) has stood more than 25 % and 4 noises above its lowest for
-    15 records, and is above it by 3 times what its own wandering explains: the root mean square of its upward
-    moves from window to window, times the root of the windows since its lowest (a level rule: gradual ramps
-    come in noisy steps; where the level jumped, the spike said so; a level three times its lowest, and 8 of the
-    noises from before, stands above whatever the noise has become). It is over once the level is within 12.5 % of its lowest.
+    15 records, the loss and the mean of the last `loss_window`/2 are there too, and the level is above its
+    lowest by 3 times what its own wandering explains: the root mean square of its upward moves from window to
+    window, times the root of the windows since its lowest (a level rule: gradual ramps come in noisy steps; where
+    the level jumped, the spike said so; a level three times its lowest, and 8 of the noises from before, stands
+    above whatever the noise has become). It is over once the level is within 12.5 % of its lowest.
 
     Judges from: a full window; the level rule from 30 values. Not on losses that take both signs.
 
@@ -136,13 +137,15 @@ class Divergence(Rule):
         memory["above"] += 1
         if not memory["told"] and (memory["above"] < LEVEL_RECORDS or memory["jumped"] or not self._leaves(base, best)):
             return None
+        loss, limit = moment.values[metric], best * (1 + LEVEL_RISE)
+        if not memory["told"] and not (loss > limit and base.mean > limit):
+            return None  # the level lags behind values that are down again
         memory["told"] = True
-        loss = moment.values[metric]
         return Verdict(
-            message=f"loss has stood above {best * (1 + LEVEL_RISE):.4g} for {memory['above']} records at {moment.where}; "
+            message=f"loss has stood above {limit:.4g} for {memory['above']} records at {moment.where}; "
             f"its level is {level:.4g}, its best was {best:.4g}",
             advice="Resume from the best or the last good checkpoint; look for what changed at the onset step.",
-            metric=metric, value=loss, baseline=best, threshold=best * (1 + LEVEL_RISE), score=base.score(loss),
+            metric=metric, value=loss, baseline=best, threshold=limit, score=base.score(loss),
             number="detected", strategy="level", onset_record=memory["onset"][0], onset_step=memory["onset"][1],
         )  # fmt: skip
 

@@ -18,8 +18,8 @@ class LossSpike(Rule):
 
     Formula: loss > (1 + `loss_spike_threshold`) x mean of the last `loss_window`/2 admitted values
     (0.3 and 5 by default), and, with the noise guard, at least 7 noises above the median of the last
-    21 (14 where losses take both signs, and then the ratio is not asked) and 4.5 step noises, compounded,
-    above it: median x (1 + step noise)^4.5, less for each of several in a row; whatever the run's outliers have
+    21 (14 where losses take both signs, and then the ratio is not asked) and 5.5 step noises, compounded,
+    above it: median x (1 + step noise)^5.5, less for each of several in a row; whatever the run's outliers have
     been, the third in a row that is half above the median, and 14 step noises. Percent is against the mean.
     Other strategies, off by default: `spike_strategies = ["ratio", "mad", "step"]` also takes a loss above
     the median + `mad_factor` x 1.4826 x MAD of the last `mad_window` values (2 and 50), or 50 %

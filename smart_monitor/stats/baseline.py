@@ -1,10 +1,10 @@
 """The baseline: level and robust noise of one metric in one attempt, and the noise guard.
 
 It alone decides which values are admitted. A value that stands out on the bad side (or that a rule
-has flagged) is set aside; so are non-finite ones. If at most two values in a row were set aside and
-the metric then came back, they were outliers of this run and raise its own bar; a longer excursion
-does not, or the second of five real spikes would be missed. After `NEW_LEVEL` values in a row the
-new level is believed.
+has flagged) is set aside; so are those after it that are still half as far out, and non-finite ones.
+If at most two values in a row were set aside and the metric then came back, they were outliers of this
+run and raise its own bar; a longer excursion does not, or the second of five real spikes would be
+missed. After `NEW_LEVEL` values in a row the new level is believed.
 
 Level: median of the last 21 admitted values. Residual: distance from that level, relative to it
 (a run whose loss falls by decades has one noise, not a hundred). Noise: the largest of the upper
@@ -24,7 +24,7 @@ from itertools import pairwise
 from typing import Any
 
 from smart_monitor.stats import strictness
-from smart_monitor.stats.strictness import LASTING_RISE, STEPS_GUARD, STEPS_LEAST
+from smart_monitor.stats.strictness import FLOOR, LASTING_RISE, STEEP, STEPS_GUARD, STEPS_LEAST
 from smart_monitor.stats.window import PARTS, MedianWindow, QuartileWindow, parts
 
 LEVEL_WINDOW = 21
@@ -33,16 +33,10 @@ MATURE = 20
 """Admitted values from which the noise is trusted; below it the largest step change stands in."""
 NEW_LEVEL = 15
 NEW_LEVEL_MEMORY = 50
-TRANSIENT = 2
-"""Values in a row that may be set aside and still count as outliers of the run, not as an event."""
 YOUNG_FACTOR = 4.0
-FLOOR = 0.01
-QUARTILES_TO_SIGMA = 1 / 1.349
 STEPS_WINDOW = 100
 CALM = 4.0
 """Noises below which a value is calm, if its guard does not ask for less."""
-STEEP = 1 + STEPS_GUARD * FLOOR
-"""Times the mean below which no level on the move makes a value stand out."""
 SEEN = 20
 """Values that a rule may look back on, however short the window."""
 GUARD = 7.0
@@ -130,7 +124,7 @@ class Baseline:
         if not self.residuals:
             return math.nan
         quartiles = max(self.steps.quartiles, strictness.LATELY_SHARE * self.steps.lately(strictness.LATELY))
-        return max(QUARTILES_TO_SIGMA * quartiles / PARTS, FLOOR)
+        return max(strictness.QUARTILES_TO_SIGMA * quartiles / PARTS, FLOOR)
 
     @property
     def noise(self) -> float:
@@ -140,7 +134,7 @@ class Baseline:
             residuals = self.residuals
             if not residuals:
                 return math.nan
-            noise = max(FLOOR, self._upper(), QUARTILES_TO_SIGMA * residuals.quartiles / PARTS)
+            noise = max(FLOOR, self._upper(), strictness.QUARTILES_TO_SIGMA * residuals.quartiles / PARTS)
             self._noise = noise
         return noise
 
@@ -287,13 +281,13 @@ class Baseline:
         self.arrived += 1
         if not self.mature:
             self.young += 1
-        if flagged or (not calm and self.mature and self.guard and (self._beyond(value) or self._lasting(value))):
+        if flagged or ((self.held or not calm) and self.mature and self.guard and self._is_out(value)):
             self.held.append(value)
             if len(self.held) >= NEW_LEVEL:
                 self._believe_new_level()
             return
         if self.held:
-            if len(self.held) <= TRANSIENT:
+            if len(self.held) <= strictness.TRANSIENT:
                 for outlier in self.held:
                     self._weigh(outlier)
                     self._note_change(outlier)
@@ -306,6 +300,12 @@ class Baseline:
         if self.admitted < MATURE:
             self._note_change(value)
         self._take(value)
+
+    def _is_out(self, value: float) -> bool:
+        """Must it be set aside? After others, one that is still half way out has not come back: it wavers about the edge."""
+        if self.held and (value - self.level) * self.bad >= strictness.BACK * self.edge:
+            return True
+        return self._beyond(value) or self._lasting(value)
 
     def _note_change(self, value: float) -> None:
         """Let the step to `value` count in the noise of a young run; there is none to the first."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-LOSS_APART, POINTS_APART = 4.5, 5.0
+LOSS_APART, POINTS_APART = 5.5, 5.0
 """Step noises from the level that a loss (compounded) or an accuracy must be, for all that its tail allows."""
 SPEEDS = tuple(f"{what}_per_{time}" for what in ("tokens", "steps", "samples", "examples") for time in ("sec", "second"))
 """How trainers call their throughput."""
