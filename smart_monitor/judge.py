@@ -211,6 +211,7 @@ class Judge:
             self.pending = None
 
     def _new_attempt(self, record: Record, moment: Moment) -> list[Output]:
+        moment.before = {metric: base.level for metric, base in self.baselines.items() if base.admitted}
         self.baselines = moment.baselines = self.baselines.successors()
         for rule in self.rules.values():
             if not rule.survives:

@@ -65,7 +65,7 @@ class Moment:
     """
 
     __slots__ = (
-        "aside", "attempt", "baselines", "crew", "evaluation", "failures", "finite", "fired", "history", "previous",
+        "aside", "attempt", "baselines", "before", "crew", "evaluation", "failures", "finite", "fired", "history", "previous",
         "record", "restarted", "settings", "step", "values", "worse", "zero_loss",
     )  # fmt: skip
 
@@ -95,6 +95,8 @@ class Moment:
         """The ranks beside one another; for lines that are no record of this rank."""
         self.restarted = ""
         """Why a new attempt opened with this record; empty if none did."""
+        self.before: Mapping[str, float] = _NOTHING
+        """The levels that the attempt before has left, where a new one opened with this record."""
         self.evaluation = False
         """The row reports an evaluation (an eval_ metric that changed)."""
         self.zero_loss = False
