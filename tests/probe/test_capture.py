@@ -43,7 +43,9 @@ def test_a_step_can_be_run_again_from_what_was_kept(tmp_path: Path) -> None:
     assert line["batch_info"]["inputs_shape"] == [6, 4]
     again = load_file(tmp_path / line["batch_info"]["inputs_path"])["inputs"]
     torch.set_rng_state(load_file(tmp_path / line["rng_path"])["cpu"])
-    assert torch.equal((model(again) - batch["targets"]).square().mean(), loss)
+    assert torch.equal(again, batch["inputs"])
+    # Up to rounding, which depends on where in memory a batch lies; another mask of the dropout is far from it.
+    assert (model(again) - batch["targets"]).square().mean().item() == pytest.approx(loss.item(), rel=1e-5)
     assert {"loss": "NaN"} == json.loads((tmp_path / place / "record.json").read_text())
     capture.close()
 

@@ -78,8 +78,9 @@ def test_accumulated_micro_batches_are_one_step_with_the_mean_loss(tmp_path: Pat
     assert found["grad_norm"] == pytest.approx(float(flat(p.grad for p in model.parameters()).norm()), rel=1e-5)
 
 
-def test_an_optimiser_inside_of_backward_is_measured_by_hooks(tmp_path: Path) -> None:
-    model, twin = fresh(), fresh()
+@pytest.mark.parametrize("width", [32, 1100])  # tensors that are summed in one go, and by rows
+def test_an_optimiser_inside_of_backward_is_measured_by_hooks(tmp_path: Path, width: int) -> None:
+    model, twin = fresh(width=width), fresh(width=width)
     model[2].p = twin[2].p = 0.0
     probe = Probe(model, None, tmp_path, in_backward=True, schedule=ALL)
     optimizers = {p: torch.optim.SGD([p], lr=0.1) for p in model.parameters()}
