@@ -96,7 +96,7 @@ def job(out: Path, source: Path) -> dict[str, Any]:
     for path in sorted(source.iterdir()):
         info = path.stat()
         files.append([path.name, f"model/{source.name}/{path.name}", info.st_size, info.st_dev, info.st_ino, info.st_mtime_ns])
-    group = {"root": str(source), "below": "model", "required": True, "exact": True, "files": files, "ignored": []}
+    group = {"root": str(source), "below": "model", "required": True, "exact": True, "held": True, "files": files, "ignored": []}
     return {
         "out": str(out), "folder": str(out / ".smart_monitor"), "name": "anomaly_20260101_000000_bench", "rate": 0,
         "gives_way": True, "reserve": None, "status": None, "missing": [], "groups": [group], "theirs": [],

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from smart_monitor.model import FileStamp
 
-MAX_ENTRIES = 2000
-"""Entries looked at in one directory of a checkpoint."""
+MAX_ENTRIES = 20_000
+"""Entries looked at in one directory of a checkpoint: thousands of ranks write a few files each into one."""
 MAX_FILES = 20_000
 """Files looked at in one scan, over all candidates."""
 MAX_NAMES = 20_000

@@ -61,7 +61,7 @@ class Shelf:
         self._complete: list[Checkpoint] = []
         self._incomplete: list[str] = []
         self._settling: list[tuple[Checkpoint, Candidate, bool]] = []
-        self._unfinished: list[Candidate] = []
+        self._unfinished: list[tuple[Candidate, str]] = []
         self._looked_at: list[Candidate] = []
         self._network: dict[str, bool] = {}
         self._budget = Budget()
@@ -112,7 +112,15 @@ class Shelf:
 
     def unfinished(self) -> list[str]:
         """Paths of the candidates of the last scan that have a step and whose content is not whole."""
-        return [str(c.path) for c in self._unfinished if c.step is not None and not is_temporary(c.name)]
+        return [str(c.path) for c, _ in self._unfinished if c.step is not None and not is_temporary(c.name)]
+
+    def abandoned(self, age: float, beyond: int) -> dict[str, str]:
+        """Candidates of a step above `beyond` that are not whole and have not changed for `age` seconds.
+
+        Path -> what `incomplete` says of it.
+        """
+        old = [(c, said) for c, said in self._unfinished if self._scanned - c.tree.changed >= age]
+        return {str(c.path): said for c, said in old if c.step is not None and c.step > beyond}
 
     def newest(self, since: float | None, now: float) -> Checkpoint | None:
         """The newest complete checkpoint of the last scan (`model.newest`).
@@ -190,7 +198,7 @@ class Shelf:
         if restless:
             self._incomplete.append(f"{shown(candidate.name)} is not complete: {'; '.join(restless)}")
             if memory.whole is None:
-                self._unfinished.append(candidate)
+                self._unfinished.append((candidate, self._incomplete[-1]))
             else:
                 told = candidate.single or getattr(layout, "marker", "\n") in tree.names()
                 # Of one that was never seen otherwise nobody knows whether it is growing or being deleted.

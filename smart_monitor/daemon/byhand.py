@@ -24,6 +24,7 @@ from smart_monitor.model import RECORD, Checkpoint, Record
 from smart_monitor.names import clean
 from smart_monitor.registry import rule_classes
 from smart_monitor.replay import ReplayError, read
+from smart_monitor.snapshots.choose import begun
 from smart_monitor.snapshots.intents import Intent
 from smart_monitor.snapshots.job import Choice, job_of
 from smart_monitor.snapshots.names import directory_name, stamp
@@ -167,7 +168,7 @@ class ByHand:
                 "best_loss": best["best"] if best else None, "best_loss_step": best["step"] if best else None,
             }  # fmt: skip
         raw = next(reversed(seen.raws.values()), None) if seen.raws else None
-        return facts, judge.attempts.since if judge is not None else None, raw
+        return facts, begun(judge.attempts.since, time.time()) if judge is not None else None, raw
 
     def _folded(self) -> Engine:
         """The engine as a monitor would know it now."""

@@ -27,6 +27,8 @@ RESCAN = 30.0
 """Seconds after which a scan is made even if nothing seems to have stirred."""
 CHECK = 2.0
 """Seconds between two looks at the disk while it is nearly full; holds are given back one kind at a time."""
+ABANDONED = 600.0
+"""Seconds after which a checkpoint that is not whole and does not change any more is told: nobody holds it."""
 QUIET = 60.0
 LINES = 5
 """Lines about holds within that time at most."""
@@ -59,6 +61,7 @@ class Holding:
         self._stirred, self._settling = True, False
         self._scanned = self._next = self._checked = self._given = float("-inf")
         self._known = False
+        self._abandoned: set[str] = set()
         self._load()
         if active:
             self.holds.recover()
@@ -112,10 +115,19 @@ class Holding:
             self.holds.attempt = judge.attempts.number if judge is not None else 1
             found += [h.checkpoint for h in self.holds.meet(whole, self.shelf.unfinished(), take=not (self.tight or self.ended))]
             self.holds.check()
+            self._name_abandoned()
         self._settling = self.holds.growing or bool(self.shelf.settling())
         self._scanned = time.monotonic()
         self._next = self._scanned + max(BEAT, (self._scanned - began) / SHARE)
         self._meet(found)
+
+    def _name_abandoned(self) -> None:
+        """Say once of what would be the newest checkpoint what keeps it from being held, if nobody goes on writing it."""
+        whole = [*self.shelf.complete(), *(h.checkpoint for h in self.holds.complete)]
+        found = self.shelf.abandoned(ABANDONED, max((c.step for c in whole if c.step is not None), default=-1))
+        told = [why for path, why in found.items() if path not in self._abandoned]
+        self.holds.said += [f"{why}; nothing changed in it for {ABANDONED / 60:g} minutes, so it is not held" for why in told]
+        self._abandoned = set(found)
 
     def _meet(self, found: Iterable[Checkpoint]) -> None:
         fresh = [c for c in found if self.standings.meet(c, first=not self._known, engine=self._engine)]
@@ -162,7 +174,7 @@ class Holding:
         if not self.active:
             return
         held, good = self.holds.complete, self.good()
-        newer = [h for h in held if good is None or h.checkpoint.completed > good.checkpoint.completed]
+        newer = held[held.index(good) + 1 :] if good else held
         # A fast trainer fills the ring before fifty records have passed: one of its holds waits for its proof.
         waiting = next((h for h in newer if self.standings.calm(h.checkpoint)), None)
         ring = held[-self._settings.hold_ring :]

@@ -14,7 +14,7 @@ from smart_monitor.daemon.holding import Holding
 from smart_monitor.daemon.place import Place
 from smart_monitor.engine import Engine
 from smart_monitor.model import Checkpoint, Decision, finding_json
-from smart_monitor.snapshots.choose import Lineage, Moment, Option, distance, is_before, last_good, latest, nearest
+from smart_monitor.snapshots.choose import Lineage, Moment, Option, begun, distance, is_before, last_good, latest, nearest
 from smart_monitor.snapshots.store import Choice, Intent, Needs, Store, StoreEvent
 
 NEARER = "nearer"
@@ -134,7 +134,8 @@ class Keeper:
     def _chosen(self, best: bool, moment: Moment) -> tuple[Option | None, Option | None]:
         """The checkpoint that a decision about that moment is about, and the last good one before it; both held if possible."""
         judge = self._engine.judge()
-        lineage = Lineage(judge.attempts.since, judge.attempts.track.first) if judge is not None else Lineage(None, None)
+        began = begun(judge.attempts.since, time.time()) if judge is not None else None
+        lineage = Lineage(began, judge.attempts.track.first if judge is not None else None)
         for _ in range(self._settings.hold_ring + 3):
             options = self.holding.options()
             found = nearest(options, lineage, moment) if best else latest(options, lineage.since)

@@ -8,6 +8,10 @@ from typing import NamedTuple
 from smart_monitor.model import Checkpoint, newest
 
 
+AHEAD = 60.0
+"""Seconds by which a time may lie ahead of our clock, as a file server's may, before one of the two is taken to be wrong."""
+
+
 class Option(NamedTuple):
     """A complete checkpoint and what is known of the time around it."""
 
@@ -33,6 +37,11 @@ class Lineage(NamedTuple):
         if self.since is None or found.completed >= self.since:
             return True
         return found.step is not None and self.first is not None and found.step <= self.first
+
+
+def begun(since: float | None, now: float) -> float | None:
+    """When the attempt began, as far as that can be held against completions: not if a clock told it that was put right since."""
+    return None if since is not None and since > now + AHEAD else since
 
 
 class Moment(NamedTuple):

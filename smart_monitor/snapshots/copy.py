@@ -109,7 +109,7 @@ class Copier:
     """Copies and digests files with one buffer; hashing runs beside reading and writing."""
 
     def __init__(self, pace: Pace) -> None:
-        self._pace = pace
+        self.pace = pace
         self._buffer = memoryview(mmap.mmap(-1, CHUNK))
         self._hasher = ThreadPoolExecutor(1)
         self._flags = {"read": RWF_DONTCACHE, "write": RWF_DONTCACHE}
@@ -186,7 +186,7 @@ class Copier:
     def _stream(self, src: int, dst: int | None) -> tuple[str, int]:
         sha, offset, synced = hashlib.sha256(), 0, 0
         while True:
-            count = self._read(src, self._buffer[: self._pace.chunk], offset)
+            count = self._read(src, self._buffer[: self.pace.chunk], offset)
             if count == 0:
                 return sha.hexdigest(), offset
             piece = self._buffer[:count]
@@ -201,7 +201,7 @@ class Copier:
                 os.fdatasync(dst)
                 os.posix_fadvise(dst, synced, offset - synced, os.POSIX_FADV_DONTNEED)
                 synced = offset
-            self._pace.spent(count, 0 if dst is None else count)
+            self.pace.spent(count, 0 if dst is None else count)
 
     def _read(self, fd: int, into: memoryview, offset: int) -> int:
         return self._flagged("read", lambda flags: os.preadv(fd, [into], offset, flags))

@@ -96,7 +96,10 @@ class Eager:
         path = os.path.join(self._holds, folder)
         own = os.path.basename(found.path)
         files = [[s.path, _dest(s.path, own, found), s.bytes, s.dev, s.ino, s.mtime_ns] for s in found.files]
-        group = {"root": found.path, "required": True, "exact": True, "files": files, "ignored": [p for p, _ in found.external]}
+        group = {
+            "root": found.path, "required": True, "exact": True, "files": files, "ignored": [p for p, _ in found.external],
+            "held": False,
+        }  # fmt: skip
         job: dict[str, Any] = {"hold": path, "rate": rate, "reserve": reserve, "groups": [group]}
         try:
             make_private(path)

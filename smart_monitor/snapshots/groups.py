@@ -47,6 +47,7 @@ class Taking:
         ready(sum(one.source.bytes for one in rest))
         for one in rest:
             self._take_one(one, self._copy)
+        self._copier.pace.hurry = False
         for group in groups:
             require_same_set(group)
 
@@ -85,6 +86,7 @@ class Taking:
 
     def _take_one(self, one: Wanted, how: Callable[[int, Source], bool]) -> bool:
         """Is there nothing more to do for a file, because it was taken or left out?"""
+        self._copier.pace.hurry = not one.group["held"]
         try:
             fd = open_source(one.group["root"], one.root, one.source) if one.fd is None else one.fd
             try:

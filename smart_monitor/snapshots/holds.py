@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from smart_monitor.model import Checkpoint
 from smart_monitor.snapshots import hold as one
+from smart_monitor.snapshots.choose import AHEAD
 from smart_monitor.snapshots.eager import Eager
 from smart_monitor.snapshots.folders import make_private
 from smart_monitor.snapshots.hold import FILES, PREFIX, TRASH, Hold, How, folder_name
@@ -25,6 +26,11 @@ from smart_monitor.snapshots.pin import Pinned, Raced, Unlinkable, is_single, pi
 
 MEMORY = 256
 """Checkpoints of the past remembered, to tell a rotation from a loss and a second look from a first."""
+
+
+def _age(found: Checkpoint, now: float) -> tuple[bool, float]:
+    """What holds are put in order by: what is dated ahead of our clock is older than what is written now."""
+    return found.completed <= now + AHEAD, found.completed
 
 
 class _Growing(NamedTuple):
@@ -61,8 +67,8 @@ class Holds:
 
     @property
     def complete(self) -> list[Hold]:
-        """The holds of complete checkpoints, in order of completion."""
-        return sorted(self._complete.values(), key=lambda h: (h.checkpoint.completed, h.taken))
+        """The holds of complete checkpoints, in order of completion; those from a future that a clock made up come first."""
+        return sorted(self._complete.values(), key=lambda h: (*_age(h.checkpoint, time.time()), h.taken))
 
     @property
     def growing(self) -> bool:
@@ -116,7 +122,8 @@ class Holds:
         # What vanished half-written was lost to us; what was whole before is merely being rotated.
         self.met += sum(path not in self._writings for path in self._unfinished - partly - paths)
         self._unfinished = partly
-        for found, done in sorted(whole, key=lambda w: w[0].completed)[-self.ring :]:
+        now = time.time()
+        for found, done in sorted(whole, key=lambda w: _age(w[0], now))[-self.ring :]:
             self._meet(found, done=done, take=take)
         for path in list(self._writings)[:-MEMORY]:
             del self._writings[path]
@@ -187,8 +194,9 @@ class Holds:
 
     def _is_newer(self, found: Checkpoint) -> bool:
         """Is it newer than what a full ring holds? An older one would be given back at once."""
-        newest = [h.checkpoint.completed for h in self.complete[-self.ring :]]
-        return len(newest) < self.ring or found.completed >= newest[0]
+        now = time.time()
+        newest = [_age(h.checkpoint, now) for h in self.complete[-self.ring :]]
+        return len(newest) < self.ring or _age(found, now) >= newest[0]
 
     def _take(self, found: Checkpoint) -> None:
         folder = folder_name(found)

@@ -58,7 +58,7 @@ class Intent:
     """The last failure, in words."""
     needs: Needs = NOTHING
     held_back: bool = False
-    """There was no room, often enough: it waits for some, and its checkpoint is held meanwhile."""
+    """There was no room, or nothing could be written, often enough: it waits for that, and its checkpoint is held meanwhile."""
 
     def to_json(self) -> str:
         """The file's content."""

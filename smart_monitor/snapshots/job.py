@@ -121,7 +121,10 @@ def _group(
             taken[f"{below}/"] = stamp
     missing += [{"path": f"{below}/{path}", "why": why} for path, why in checkpoint.external]
     ignored = [path for path, _ in checkpoint.external]
-    return {"root": checkpoint.path, "below": below, "required": required, "exact": exact, "files": files, "ignored": ignored}
+    return {
+        "root": checkpoint.path, "below": below, "required": required, "exact": exact, "files": files, "ignored": ignored,
+        "held": checkpoint.origin != checkpoint.path,
+    }  # fmt: skip
 
 
 def document(intent: Intent, choice: Choice) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """How fast a copy may go: a rate that was set, and giving way to others who write.
 
-A copy is never in a hurry, since what it reads is held; a trainer that saves is, since its processors wait for it.
+A copy of what is held is never in a hurry; a trainer that saves is, since its processors wait for it. What lies only in the
+trainer's directory is another matter: the trainer that saves is just the one who is about to overwrite it.
 """
 
 from __future__ import annotations
@@ -62,8 +63,11 @@ class Neighbours:
 
 class Pace:
     """At most `rate` bytes a second on average, 0 = as fast as it goes, and a quarter of that while `neighbours` write
-    much; `alive` is called for every chunk.
+    much and nothing is in a hurry; `alive` is called for every chunk.
     """
+
+    hurry = False
+    """Is what goes by now read from where it may be overwritten or deleted any moment?"""
 
     def __init__(self, rate: float, alive: Callable[[int], None], neighbours: Neighbours | None = None) -> None:
         self.chunk = CHUNK if rate <= 0 else int(max(64 * 2**10, min(CHUNK, rate / 10)))
@@ -85,9 +89,11 @@ class Pace:
 
     def _give_way(self, neighbours: Neighbours) -> None:
         worked = time.monotonic() - self._resumed
-        if neighbours.write_much() and worked >= LOOK:
-            time.sleep(min(REST * worked, LONGEST))
+        if neighbours.write_much() and worked >= LOOK and not self.hurry:
+            rest = min(REST * worked, LONGEST)
+            time.sleep(rest)
             self._alive(0)
+            self._due += rest  # what was not copied meanwhile is not made up for
             self._resumed = time.monotonic()
         elif worked >= LOOK:
             self._resumed = time.monotonic()

@@ -21,7 +21,7 @@ from typing import Any
 from smart_monitor.snapshots import sums
 from smart_monitor.snapshots.copy import Changed, Copier, Source
 from smart_monitor.snapshots.listing import is_inside, read_metadata
-from smart_monitor.snapshots.names import host, process_start, shown, stamp
+from smart_monitor.snapshots.names import host, process_start, safe_reason, shown, stamp
 from smart_monitor.snapshots.pace import Pace
 from smart_monitor.snapshots.partials import remove_tree
 from smart_monitor.snapshots.publish import METADATA
@@ -133,7 +133,7 @@ def _restore(
     sweep(target.parent)
     owner = f"{host()}-{os.getpid()}-{process_start(os.getpid())}"
     # The ending tells trainers and monitors that it is no checkpoint yet.
-    temporary = target.parent / f".restoring-{owner}-{target.name[:80]}.tmp"
+    temporary = target.parent / f".restoring-{owner}-{safe_reason(target.name)[:80]}.tmp"
     try:
         os.mkdir(temporary)
         bad = _copy(snapshot, temporary, part, digests, unverified, passed)

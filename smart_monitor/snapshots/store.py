@@ -18,13 +18,12 @@ from smart_monitor.snapshots.listing import published_as, published_ids
 from smart_monitor.snapshots.names import directory_name, stamp
 from smart_monitor.snapshots.process import AT_ONCE, Places, Worker
 
-RETRIES = (2.0, 10.0, 60.0)
-"""Seconds to wait after the first, second and third failure for want of space or by the worker's death."""
+RETRIES = (2.0, 10.0, 60.0, 60.0)
+"""Seconds to wait after the first, second and each further failure for want of space or by the worker's death. After the fifth
+in a row all but the checkpoint is kept, at once: if not even that can be, it is the place that is bad and not the checkpoint."""
 MAX_CHANGED = 5
 """Times that a source may fail to stand still before the snapshot is published without it."""
 ASK_AGAIN = 0.5
-_STUCK = len(RETRIES) + 2
-"""Tries of an intent of which not even the metadata could be written: it waits for the disk, and is not busy."""
 
 __all__ = ["Choice", "Intent", "Needs", "Store", "StoreEvent"]
 
@@ -75,7 +74,7 @@ class Store:
     @property
     def busy(self) -> bool:
         """Is there anything to do that is not merely waiting for a disk to have room again?"""
-        return self._worker is not None or bool(self._queue) or any(not self._is_stuck(i) for i in self._open.values())
+        return self._worker is not None or bool(self._queue) or any(not i.held_back for i in self._open.values())
 
     @property
     def open(self) -> tuple[Intent, ...]:
@@ -196,10 +195,6 @@ class Store:
         return intent.not_before <= now or intent.not_before - now > RETRIES[-1]
 
     @staticmethod
-    def _is_stuck(intent: Intent) -> bool:
-        return intent.tries >= _STUCK or intent.held_back
-
-    @staticmethod
     def _is_last_resort(intent: Intent) -> bool:
         """Has enough been tried, so that what remains is to be published without the checkpoint?"""
         return intent.changed >= MAX_CHANGED or intent.tries > len(RETRIES)
@@ -259,17 +254,19 @@ class Store:
             self._failed(intent, result, now)
 
     def _failed(self, intent: Intent, result: dict[str, Any], now: float) -> None:
-        if result["result"] == "space" and intent.needs.hold and intent.tries >= len(RETRIES):
+        if result["result"] == "space" and intent.needs.hold and intent.tries >= len(RETRIES) - 1:
             # A hold takes no room that is not taken already: better a whole snapshot late than half of one now.
-            intent = replace(intent, held_back=True, why=result["why"], not_before=now + RETRIES[-1])
+            tries = min(intent.tries, len(RETRIES))
+            intent = replace(intent, tries=tries, held_back=True, why=result["why"], not_before=now + RETRIES[-1])
             self._tell(
                 "failed", intent, why=f"{result['why']}; the checkpoint is held, and copied once there is room", once="room"
             )
         elif self._is_last_resort(intent):
-            intent = replace(intent, tries=_STUCK, not_before=now + RETRIES[-1])
+            # Nothing can be kept here now. Once something can, the checkpoint is to be in it.
+            intent = replace(intent, tries=len(RETRIES), held_back=True, not_before=now + RETRIES[-1])
             self._tell("failed", intent, why=f"not even its metadata could be kept: {result['why']}", once="metadata")
         else:
-            wait = RETRIES[min(intent.tries, len(RETRIES) - 1)]
+            wait = (*RETRIES, 0.0)[min(intent.tries, len(RETRIES))]
             intent = replace(intent, tries=intent.tries + 1, why=result["why"], not_before=now + wait, held_back=False)
         self._again(intent)
 

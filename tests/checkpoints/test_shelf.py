@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from smart_monitor.checkpoints import candidate
 from smart_monitor.checkpoints.shelf import Shelf
 from tests.checkpoints.trees import age, fingerprint, hf_checkpoint, safetensors_bytes, torch_bytes
 
@@ -305,12 +306,21 @@ def test_model_files_in_the_base_count_only_with_weights_among_them(tmp_path: Pa
     assert [f.path for f in found.files] == ["config.json", "model.safetensors"]
 
 
-def test_more_entries_than_are_looked_at_are_said_and_never_complete(tmp_path: Path) -> None:
+def test_more_entries_than_are_looked_at_are_said_and_never_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = hf_checkpoint(model(tmp_path), 500)
-    for k in range(2001):
+    for k in range(20):
         (path / f"{k}").touch()
+    monkeypatch.setattr(candidate, "MAX_ENTRIES", 20)
     [sentence] = scanned(tmp_path).incomplete(0)
-    assert sentence == "checkpoint-500 is not complete: more than 2000 entries in its directory"
+    assert sentence == "checkpoint-500 is not complete: more than 20 entries in its directory"
+
+
+def test_a_save_of_thousands_of_ranks_in_one_directory_is_complete(tmp_path: Path) -> None:
+    path = hf_checkpoint(model(tmp_path), 500)
+    for k in range(4096):
+        (path / f"rank_{k:05d}.state").write_bytes(b"x")
+    [found] = scanned(tmp_path).complete()
+    assert len(found.files) > 4096
 
 
 def test_looking_changes_nothing_in_the_trainers_directory(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from smart_monitor.config import Settings
+from smart_monitor.daemon import holding as daemon_holding
 from smart_monitor.daemon.holding import CHECK, Holding
 from smart_monitor.daemon.place import Place
 from smart_monitor.engine import Engine
@@ -240,6 +241,22 @@ def test_nothing_is_given_back_faster_than_its_effect_can_show(small: Path) -> N
         watched.holding.trim()
     assert [1, 2] == watched.steps()
     until(lambda: not list((small / "run" / ".smart_monitor" / "holds").glob(".trash-*")))
+
+
+def test_a_newest_checkpoint_that_nobody_goes_on_writing_is_said_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(daemon_holding, "ABANDONED", 1.5)
+    watched = Watched(tmp_path / "run", tmp_path / "run", ROOMY)
+    hf_checkpoint(watched.model, 100, marker=False)  # a save that was killed, and the training went on
+    watched.save(200)
+    hf_checkpoint(watched.model, 300, marker=False)
+    said = []
+    for _ in range(8):
+        watched.holding.look()
+        said.append(list(watched.holds.said))
+        time.sleep(0.3)
+    assert said[0] == []
+    [sentence] = said[-1]
+    assert sentence.startswith("checkpoint-300 is not complete: trainer_state.json, which is written last, is missing; nothing")
 
 
 def test_the_completed_run_gives_everything_back_but_what_is_promised(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from smart_monitor.snapshots.copy import CLOCK_GRAIN
 from smart_monitor.snapshots.job import Choice
 from smart_monitor.snapshots.listing import list_snapshots
 from smart_monitor.snapshots.retention import storage
-from smart_monitor.snapshots.store import Store, StoreEvent
+from smart_monitor.snapshots.store import Needs, Store, StoreEvent
 from smart_monitor.snapshots.verify import verify
 from tests.checkpoints.trees import fingerprint, hf_checkpoint
 from tests.hands import delete_by_hand
@@ -68,11 +68,11 @@ def test_a_disk_that_fills_up_in_mid_copy_costs_the_checkpoint_but_not_the_evide
         if list(small.glob("snapshots/.partial-*/model/*/*.safetensors")):
             hit += not (small / "ballast").exists()
             fill(small, 100_000)
-        elif store.open and store.open[0].tries <= 3:
+        elif store.open and store.open[0].tries <= 4:
             (small / "ballast").unlink(missing_ok=True)
         time.sleep(0.002)
     store.stop(0)
-    assert hit == 4
+    assert hit == 5
     assert [e.state for e in events] == ["failed", "published"]
     assert events[0].why == "No space left on device"
     [kept] = list_snapshots(small)
@@ -130,6 +130,30 @@ def test_a_read_only_disk_raises_nothing_and_is_told(small: Path, base: Path) ->
     assert all("Read-only file system" in e.why for e in events)
     subprocess.run(["mount", "-o", "remount,rw", str(small)], check=True)
     assert os.listdir(small) == []
+
+
+def test_a_place_that_nothing_could_be_written_to_gets_the_checkpoint_once_it_can(tmp_path: Path, small: Path, base: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "snapshots").symlink_to(small)
+    subprocess.run(["mount", "-o", "remount,ro", str(small)], check=True)
+    store, clock = Store(tmp_path / "out", ROOMY), Clock(100)
+    store.begin(decision(), METADATA, STATUS, clock(), Needs(hold="hold-of-it"))
+    events, seen, deadline = list[StoreEvent](), set[int](), time.monotonic() + 30
+    while len(seen) < 2:  # until it has tried in full again after not even the words could be kept
+        assert time.monotonic() < deadline
+        events += store.pump(clock(), chosen(base))
+        if any("not even its metadata" in e.why for e in events) and not store.busy:
+            seen.add(int(store.open[0].not_before))
+        time.sleep(0.003)
+    subprocess.run(["mount", "-o", "remount,rw", str(small)], check=True)
+    while store.open:
+        assert time.monotonic() < deadline
+        events += store.pump(clock(), chosen(base))
+        time.sleep(0.003)
+    store.stop(0)
+    assert {e.state for e in events[:-1]} == {"failed"}
+    [kept] = list_snapshots(tmp_path / "out")
+    assert (kept.checkpoint, verify(kept.path)) == ("checkpoint-500", [])
 
 
 def run(out: Path, base: Path, settings: Settings, name: str = "one") -> list[StoreEvent]:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smart_monitor.model import Checkpoint, FileStamp
-from smart_monitor.snapshots.choose import Lineage, Moment, Option, distance, is_before, last_good, latest, nearest
+from smart_monitor.snapshots.choose import Lineage, Moment, Option, begun, distance, is_before, last_good, latest, nearest
 from smart_monitor.snapshots.job import Choice, rollback
 
 FIRST = Lineage(None, None)
@@ -40,6 +40,13 @@ def test_what_the_attempt_was_resumed_from_belongs_to_it_and_other_checkpoints_o
     assert options[3] == last_good(options[1:], resumed, Moment(350, None))
     assert options[1] == last_good(options[1:], resumed, Moment(250, None))
     assert options[3] == latest(options, resumed.since)
+
+
+def test_an_attempt_that_began_by_a_clock_that_ran_ahead_has_the_newest_step_of_all() -> None:
+    options = [at(100, 90_100.0), at(200, 90_200.0), at(300, 1300.0)]
+    assert options[1] == latest(options, begun(90_000.0, 90_250.0))
+    assert options[2] == latest(options, begun(90_000.0, 1400.0))
+    assert (None, 1000.0, 1000.0) == (begun(None, 5.0), begun(1000.0, 5000.0), begun(1000.0, 990.0))
 
 
 def test_without_steps_the_time_of_completion_is_held_against_the_record() -> None:

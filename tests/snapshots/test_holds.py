@@ -222,6 +222,19 @@ def test_only_the_newest_are_held_at_first_contact(model: Path) -> None:
     assert ["checkpoint-800", "checkpoint-900", "checkpoint-1000"] == beside.names()
 
 
+def test_what_a_wrong_clock_dated_into_the_future_makes_room_for_what_is_written_now(model: Path) -> None:
+    for step in (100, 200, 300):
+        hf_checkpoint(model, step, aged=-5 * 86400 - step)
+    beside = Beside(model.parent, ring=2)
+    beside.look()
+    beside.look(later=2)
+    assert beside.names() == ["checkpoint-200", "checkpoint-300"]
+    for step in (400, 500):
+        hf_checkpoint(model, step, aged=1000 - step)
+        beside.look(later=2)
+    assert beside.names() == ["checkpoint-200", "checkpoint-300", "checkpoint-400", "checkpoint-500"]
+
+
 def test_any_complete_one_can_be_secured_when_it_is_needed(model: Path) -> None:
     for step in (100, 200, 300, 400):
         hf_checkpoint(model, step, aged=5000 - step)

@@ -37,7 +37,7 @@ def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kernel:
 
 
 def copied(kernel: Kernel, pace: Pace, seconds: float, others: int) -> float:
-    """Copy for so many seconds of work, while others dirty `others` bytes a second; the seconds it took."""
+    """Copy for so many seconds of work (MUCH bytes each LOOK), while others dirty `others` bytes a second; the seconds it took."""
     began = kernel.now
     for _ in range(round(seconds / LOOK)):
         kernel.now += LOOK + 0.001
@@ -50,6 +50,24 @@ def test_while_others_save_it_goes_at_a_quarter_of_its_speed(kernel: Kernel) -> 
     pace = Pace(0, lambda _: None, Neighbours(str(kernel.path)))
     took = copied(kernel, pace, 2.0, others=100 * MUCH)
     assert 2.0 * (1 + REST) * 0.9 <= took <= 2.0 * (1 + REST) * 1.1
+
+
+def test_while_others_save_a_rate_is_a_quarter_of_what_it_is_otherwise(kernel: Kernel) -> None:
+    rate = MUCH / LOOK / 5
+    alone = copied(kernel, Pace(rate, lambda _: None, Neighbours(str(kernel.path))), 4.0, others=0)
+    beside = copied(kernel, Pace(rate, lambda _: None, Neighbours(str(kernel.path))), 4.0, others=100 * MUCH)
+    assert 20.0 * 0.9 <= alone <= 20.0 * 1.1
+    assert 20.0 * (1 + REST) * 0.9 <= beside <= 20.0 * (1 + REST) * 1.1
+
+
+def test_what_may_be_overwritten_any_moment_gives_way_to_nobody(kernel: Kernel) -> None:
+    pace = Pace(0, lambda _: None, Neighbours(str(kernel.path)))
+    pace.hurry = True
+    copied(kernel, pace, 2.0, others=100 * MUCH)
+    assert 0.0 == kernel.slept
+    pace.hurry = False
+    copied(kernel, pace, 2.0, others=100 * MUCH)
+    assert kernel.slept > 0
 
 
 def test_what_it_writes_itself_and_the_logs_of_others_slow_nothing(kernel: Kernel) -> None:

@@ -106,6 +106,12 @@ def test_what_is_there_is_never_written_over_unasked(kept: Path, tmp_path: Path,
         assert {"mine": b"mine"} == tree(done.aside)
 
 
+@pytest.mark.parametrize("name", ["測" * 85, "x" * 255, os.fsdecode(b"\xff" * 255), "a\nb"])
+def test_any_name_that_a_directory_can_have_will_do(kept: Path, tmp_path: Path, name: str) -> None:
+    restore(kept, tmp_path / "new" / name)
+    assert [name] == os.listdir(tmp_path / "new")
+
+
 def test_one_that_appears_while_it_is_copied_is_not_written_over(kept: Path, tmp_path: Path) -> None:
     target = tmp_path / "there"
 

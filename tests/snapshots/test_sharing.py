@@ -98,7 +98,21 @@ def taking(base: Path) -> Iterator[tuple[Taking, Stock, Partial, list[int]]]:
 def group(folder: Path, below: str = "model", *, required: bool = True) -> dict[str, Any]:
     infos = {p: p.stat() for p in sorted(folder.iterdir())}
     files = [[p.name, f"{below}/{p.name}", i.st_size, i.st_dev, i.st_ino, i.st_mtime_ns] for p, i in infos.items()]
-    return {"root": str(folder), "below": below, "required": required, "exact": True, "files": files, "ignored": []}
+    return {"root": str(folder), "below": below, "required": required, "exact": True, "held": True, "files": files, "ignored": []}
+
+
+def test_only_what_is_held_is_read_at_leisure(base: Path, weights: Path) -> None:
+    (weights.parent / "beside").mkdir()
+    beside = weights.parent / "beside" / "adapter_model.safetensors"
+    beside.write_bytes(safetensors_bytes(SIZE, b"\xcc"))
+    hurried: list[bool] = []
+    with taking(base) as (taker, _, _, _):
+        pace = taker._copier.pace
+        pace._alive = lambda _: hurried.append(pace.hurry)
+        taker.take([group(beside.parent) | {"held": False}, group(beside.parent, "held")], lambda _: None)
+        assert not pace.hurry
+    assert hurried == sorted(hurried, reverse=True)
+    assert {True, False} == set(hurried)
 
 
 def weigh(folder: Path) -> int:
