@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from smart_monitor.model import Checkpoint, newest
 
-
 AHEAD = 60.0
 """Seconds by which a time may lie ahead of our clock, as a file server's may, before one of the two is taken to be wrong."""
 

@@ -132,7 +132,9 @@ def test_a_read_only_disk_raises_nothing_and_is_told(small: Path, base: Path) ->
     assert os.listdir(small) == []
 
 
-def test_a_place_that_nothing_could_be_written_to_gets_the_checkpoint_once_it_can(tmp_path: Path, small: Path, base: Path) -> None:
+def test_a_place_that_nothing_could_be_written_to_gets_the_checkpoint_once_it_can(
+    tmp_path: Path, small: Path, base: Path
+) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "snapshots").symlink_to(small)
     subprocess.run(["mount", "-o", "remount,ro", str(small)], check=True)

@@ -37,7 +37,7 @@ def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kernel:
 
 
 def copied(kernel: Kernel, pace: Pace, seconds: float, others: int) -> float:
-    """Copy for so many seconds of work (MUCH bytes each LOOK), while others dirty `others` bytes a second; the seconds it took."""
+    """Copy for so many seconds (MUCH bytes each LOOK), while others dirty `others` bytes a second; the seconds it took."""
     began = kernel.now
     for _ in range(round(seconds / LOOK)):
         kernel.now += LOOK + 0.001
