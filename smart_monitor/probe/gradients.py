@@ -25,6 +25,8 @@ ROW = 1 << 14
 """Elements that are summed in single precision at most on a CPU: one sum over 33 million was 0.2 % too low."""
 PLACES = 16
 """Groups of tensors whose places in the vector are remembered."""
+SAFE = 1e-140
+"""Norms below may have lost squares in double precision."""
 FAINT = 1e-14
 """Norms below may have lost squares that single precision cannot hold (of elements below 1e-19)."""
 
@@ -135,8 +137,8 @@ class Pending:
                 if not nans and not infs:
                     overflow.append(held.name)
                     norms[held.name] = norm
-        if here:
-            norms |= {h.name: _faint_norm(h) for h in self._present if norms.get(h.name, 1.0) < FAINT}
+        if here and not self._meter.sharded:  # of shards the others lie elsewhere
+            norms |= _faint_norms([h for h in self._present if norms.get(h.name, 1.0) < FAINT])
         if scale not in (0.0, 1.0):
             norms = {name: norm / scale for name, norm in norms.items()}
         return Gradients(norms, self._absent, self._frozen, nan, inf, tuple(overflow), here or not suspects)
@@ -210,7 +212,7 @@ class GradientMeter:
             found.setdefault(device, []).append(norms)
         made = []
         for device, norms in found.items():
-            wide = torch.float32 if device.type == "mps" else torch.float64
+            wide = _wide(device)
             extra = [sums] if sums is not None and device == self._device else []
             packed = [n.to(wide) for n in (*norms, *extra)] or [torch.zeros(0, dtype=wide, device=device)]
             made.append((names[device], torch.cat(packed), extra[0].numel() if extra else 0))
@@ -338,23 +340,32 @@ def norms_of(parts: Sequence[Tensor], kind: torch.dtype, *, in_rows: bool) -> Se
     return torch._foreach_norm(parts, 2, dtype=kind)
 
 
-def _faint_norm(held: Held) -> float:
-    """The norm of a gradient whose squares may be lost; one that is zero is recognised without a copy in double precision."""
-    gradient = held.parameter.grad
-    local = held.local(gradient if gradient is not None else held.parameter[:0])
-    return _wide_norm(local) if local.numel() and any(float(end) for end in torch.aminmax(local)) else 0.0
+def _faint_norms(suspects: Sequence[Held]) -> dict[str, float]:
+    """Norms whose squares may be lost, in double precision; gradients of zeros are left out, told from others at one wait."""
+    parts = {h.name: h.local(h.parameter.grad) for h in suspects if h.parameter.grad is not None}
+    parts = {name: part for name, part in parts.items() if part.numel()}
+    if not parts:
+        return {}
+    first = next(iter(parts.values())).device
+    ends = torch.stack([torch.stack(torch.aminmax(part)).to(first, _wide(first)) for part in parts.values()])
+    return {name: _wide_norm(part) for (name, part), end in zip(parts.items(), ends.tolist(), strict=True) if any(end)}
 
 
 def _wide_norm(local: Tensor) -> float:
-    """The norm in double precision, scaled by the largest element if even that overflows; NaN or inf if the elements are."""
+    """The norm in double precision, scaled by the largest element if squares leave even that; NaN or inf if the elements are."""
     wide = local.double()
     if not wide.numel():
         return 0.0
     norm = float(torch.linalg.vector_norm(wide))
-    if not math.isinf(norm):
+    if SAFE < norm < math.inf or math.isnan(norm):
         return norm
     largest = float(wide.abs().amax())
-    return norm if math.isinf(largest) else largest * float(torch.linalg.vector_norm(wide / largest))
+    return largest * float(torch.linalg.vector_norm(wide / largest)) if 0 < largest < math.inf else largest
+
+
+def _wide(device: torch.device) -> torch.dtype:
+    """The best precision that the device has."""
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def _root_of_squares(values: Iterable[float]) -> float:

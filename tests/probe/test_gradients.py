@@ -26,11 +26,7 @@ def trained(dtype: torch.dtype = torch.float32, seed: int = 0) -> nn.Module:
 
 def twin(model: nn.Module) -> dict[str, float]:
     """Every norm, one tensor after the other, in double precision."""
-    return {
-        name: math.sqrt(math.fsum(p.grad.double().flatten().square().tolist()))
-        for name, p in model.named_parameters()
-        if p.grad is not None
-    }
+    return {name: math.hypot(*p.grad.double().flatten().tolist()) for name, p in model.named_parameters() if p.grad is not None}
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
@@ -57,10 +53,11 @@ def test_a_tensor_of_33_million_elements_is_summed_right(shift: float, near: flo
     assert {"weight": 1} == measure_gradients(model).nan
 
 
-def test_a_faint_gradient_is_none_of_zero_though_its_squares_are_below_single_precision() -> None:
-    model = trained()
+@pytest.mark.parametrize(("dtype", "faint"), [(torch.float32, -1e-25), (torch.bfloat16, 1e-30), (torch.float64, 1e-200)])
+def test_a_faint_gradient_is_none_of_zero_though_its_squares_are_below_its_precision(dtype: torch.dtype, faint: float) -> None:
+    model = trained(dtype)
     layers = [m for m in model if isinstance(m, nn.Linear)]
-    layers[0].weight.grad.fill_(-1e-25)
+    layers[0].weight.grad.fill_(faint)
     layers[1].weight.grad.zero_()
     found = measure_gradients(model)
     assert found.norms == pytest.approx(twin(model), rel=1e-6, abs=0)
