@@ -174,9 +174,9 @@ class Holding:
         if not self.active:
             return
         held, good = self.holds.complete, self.good()
-        newer = held[held.index(good) + 1 :] if good else held
+        newer = [h for h in (held[held.index(good) + 1 :] if good else held) if self.standings.calm(h.checkpoint)]
         # A fast trainer fills the ring before fifty records have passed: one of its holds waits for its proof.
-        waiting = next((h for h in newer if self.standings.calm(h.checkpoint)), None)
+        waiting = next((h for h in newer if h.checkpoint.step is not None), newer[0] if newer else None)
         ring = held[-self._settings.hold_ring :]
         free = [h for h in held if h.folder not in self.named]
         mono, self.tight = time.monotonic(), self._is_tight()

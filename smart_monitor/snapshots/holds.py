@@ -28,9 +28,10 @@ MEMORY = 256
 """Checkpoints of the past remembered, to tell a rotation from a loss and a second look from a first."""
 
 
-def _age(found: Checkpoint, now: float) -> tuple[bool, float]:
-    """What holds are put in order by: what is dated ahead of our clock is older than what is written now."""
-    return found.completed <= now + AHEAD, found.completed
+def _rank(found: Checkpoint, now: float) -> tuple[bool, bool, float]:
+    """What holds are put in order by: their completion, but what is dated ahead of our clock is older than what is written now,
+    and what tells no step (`best.pt`, `last.pt`, written beside every checkpoint) is chosen only where nothing else is there."""
+    return found.completed <= now + AHEAD, found.step is not None, found.completed
 
 
 class _Growing(NamedTuple):
@@ -67,8 +68,8 @@ class Holds:
 
     @property
     def complete(self) -> list[Hold]:
-        """The holds of complete checkpoints, in order of completion; those from a future that a clock made up come first."""
-        return sorted(self._complete.values(), key=lambda h: (*_age(h.checkpoint, time.time()), h.taken))
+        """The holds of complete checkpoints, in order of completion; those that are chosen only for want of others come first."""
+        return sorted(self._complete.values(), key=lambda h: (*_rank(h.checkpoint, time.time()), h.taken))
 
     @property
     def growing(self) -> bool:
@@ -123,7 +124,7 @@ class Holds:
         self.met += sum(path not in self._writings for path in self._unfinished - partly - paths)
         self._unfinished = partly
         now = time.time()
-        for found, done in sorted(whole, key=lambda w: _age(w[0], now))[-self.ring :]:
+        for found, done in sorted(whole, key=lambda w: _rank(w[0], now))[-self.ring :]:
             self._meet(found, done=done, take=take)
         for path in list(self._writings)[:-MEMORY]:
             del self._writings[path]
@@ -195,8 +196,8 @@ class Holds:
     def _is_newer(self, found: Checkpoint) -> bool:
         """Is it newer than what a full ring holds? An older one would be given back at once."""
         now = time.time()
-        newest = [_age(h.checkpoint, now) for h in self.complete[-self.ring :]]
-        return len(newest) < self.ring or _age(found, now) >= newest[0]
+        newest = [_rank(h.checkpoint, now) for h in self.complete[-self.ring :]]
+        return len(newest) < self.ring or _rank(found, now) >= newest[0]
 
     def _take(self, found: Checkpoint) -> None:
         folder = folder_name(found)

@@ -235,6 +235,19 @@ def test_what_a_wrong_clock_dated_into_the_future_makes_room_for_what_is_written
     assert beside.names() == ["checkpoint-200", "checkpoint-300", "checkpoint-400", "checkpoint-500"]
 
 
+def test_files_that_tell_no_step_leave_the_ring_to_the_checkpoints_that_do(model: Path) -> None:
+    beside = Beside(model.parent)
+    for step in (100, 200, 300, 400):
+        hf_checkpoint(model, step, aged=1000 - step)
+        for name in ("best.pt", "last.pt", "model.pt"):
+            (model / name).write_bytes(torch_bytes())
+        beside.look(later=2)
+        shutil.rmtree(model / f"checkpoint-{step}")
+        beside.copied()
+    assert ["checkpoint-200", "checkpoint-300", "checkpoint-400"] == beside.names()[-3:]
+    assert {"best.pt", "last.pt", "model.pt"} >= set(beside.names()[:-4])
+
+
 def test_any_complete_one_can_be_secured_when_it_is_needed(model: Path) -> None:
     for step in (100, 200, 300, 400):
         hf_checkpoint(model, step, aged=5000 - step)
