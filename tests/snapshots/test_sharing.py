@@ -20,6 +20,7 @@ from smart_monitor.snapshots.copy import CLOCK_GRAIN, Copier
 from smart_monitor.snapshots.groups import Taking
 from smart_monitor.snapshots.listing import list_snapshots
 from smart_monitor.snapshots.pace import Pace
+from smart_monitor.snapshots.pins import pin
 from smart_monitor.snapshots.publish import Partial
 from smart_monitor.snapshots.retention import storage
 from smart_monitor.snapshots.sharing import KNOWN, Stock
@@ -67,6 +68,16 @@ def test_two_rules_on_one_checkpoint_share_its_storage_and_both_are_whole(base: 
     assert not (first / "training_status.json").samefile(second / "training_status.json")
     assert fingerprint(base / "current_model") == before
     assert not theirs(base) & ours(base)
+
+
+def test_a_snapshot_keeps_its_save_time_while_others_share_its_files_and_go(base: Path) -> None:
+    first = snapshot(base, base, "one")
+    saved = {p: p.stat().st_mtime_ns for p in [first, *first.rglob("*")]}
+    shutil.rmtree(snapshot(base, base, "two", "nan"))
+    snapshot(base, base, "three", "divergence")
+    pin(base, [first.name])
+    assert verify(first) == []
+    assert saved == {p: p.stat().st_mtime_ns for p in [first, *first.rglob("*")]}
 
 
 def test_either_of_two_that_share_may_be_deleted_and_the_other_stays_whole(base: Path) -> None:
