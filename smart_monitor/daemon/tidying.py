@@ -27,6 +27,36 @@ AGAIN = 600.0
 """Seconds after which a disk that is still low makes us look again."""
 
 
+STEP = 3600.0
+"""Seconds by which the clock may get ahead of the time that passed before it was stepped, and not merely corrected."""
+BELIEVED = 86400.0
+"""Seconds for which a step forward must have stood before anything grows older by it."""
+
+
+class Calendar:
+    """Unix time by a clock that may be stepped. A wrong date for a minute must not make every snapshot too old to be kept."""
+
+    def __init__(self) -> None:
+        self._wall, self._passed = time.time(), passed()
+        self._stepped: float | None = None
+
+    def now(self) -> float:
+        """The time, without a step forward that has not stood for long."""
+        wall, elapsed = time.time(), passed()
+        expected = self._wall + elapsed - self._passed
+        if wall - expected > STEP:
+            self._stepped = elapsed if self._stepped is None else self._stepped
+            if elapsed - self._stepped < BELIEVED:
+                return expected
+        self._wall, self._passed, self._stepped = wall, elapsed, None
+        return wall
+
+
+def passed() -> float:
+    """Seconds that nobody can step; they pass in a suspended machine as well."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 def has_something(snapshots: Path) -> bool:
     """Does anything stand there, snapshots or what one was dropped as? Else no process is worth its start."""
     try:
@@ -46,6 +76,7 @@ class Tidying:
         self._process: subprocess.Popen[bytes] | None = None
         self._said = b""
         self._told: set[str] = set()
+        self._calendar = Calendar()
 
     @property
     def busy(self) -> bool:
@@ -60,6 +91,7 @@ class Tidying:
 
     def heed(self, lane: Lane, figures: Mapping[str, float]) -> None:
         """Time has passed: tidy sooner if the disk is low, or was too full for a snapshot."""
+        self._calendar.now()  # so that a step is noticed when it happens
         run = lane.run
         if run is None:
             return
@@ -93,7 +125,7 @@ class Tidying:
 
     def _start(self, lane: Lane, run: Run) -> None:
         asked = {f.name: getattr(run.settings, f.name) for f in fields(run.settings) if f.metadata["group"] == "retention"}
-        job = {"out": str(run.place.out.absolute()), "settings": asked, "parent": os.getpid()}
+        job = {"out": str(run.place.out.absolute()), "settings": asked, "parent": os.getpid(), "now": self._calendar.now()}
         try:
             with handed_over(job) as stdin:
                 self._process = subprocess.Popen(

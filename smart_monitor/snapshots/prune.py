@@ -113,7 +113,7 @@ def _sound(known: list[Snapshot], alive: Callable[[], None] = lambda: None) -> s
 
 
 def main() -> int:
-    """The daemon's process: a job {out, settings, parent} on stdin, a line of JSON for each drop and trouble on stdout."""
+    """The daemon's process: a job {out, settings, parent, now} on stdin, a line of JSON for each drop and trouble on stdout."""
     job: dict[str, Any] = json.load(sys.stdin.buffer)
     os.umask(0)
     lower()
@@ -125,7 +125,7 @@ def main() -> int:
             life.check()
             time.sleep(LEISURE)
 
-        done = prune(Path(job["out"]), settings_of(job["settings"]), time.time(), told=lambda v: say(asdict(v)), alive=rest)
+        done = prune(Path(job["out"]), settings_of(job["settings"]), job["now"], told=lambda v: say(asdict(v)), alive=rest)
     except Stopped:
         return 1
     except (PinsUnusable, OSError) as error:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from smart_monitor.daemon.tidying import has_something
+from smart_monitor.daemon import tidying
+from smart_monitor.daemon.tidying import Calendar, has_something
 from smart_monitor.snapshots.pins import pin
 from smart_monitor.snapshots.verify import verify
 from tests.daemon.watching import Monitor, Trainer, until
@@ -51,6 +55,33 @@ def test_what_the_rules_do_not_keep_goes_by_itself_and_each_drop_has_its_line(ru
     # What the process was at when the monitor ended, it ends by itself.
     until(lambda: not any(n.startswith(".trash-") for n in names(run)), "the last of it to be cleared away")
     assert all(verify(run / "snapshots" / n) == [] for n in names(run))
+
+
+def test_a_clock_that_runs_ahead_makes_nothing_older_until_it_has_done_so_for_a_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    wall, since_boot = 1e9, 500.0
+    monkeypatch.setattr(tidying, "passed", lambda: since_boot)
+    monkeypatch.setattr(time, "time", lambda: wall)
+    calendar = Calendar()
+    wall, since_boot = wall + 100 * DAY + 60, since_boot + 60
+    assert 1e9 + 60 == calendar.now()
+    since_boot += DAY / 2
+    wall += DAY / 2
+    assert 1e9 + 60 + DAY / 2 == calendar.now()
+    wall -= 100 * DAY  # it is put right
+    assert wall == calendar.now()
+    wall += 100 * DAY
+    assert wall - 100 * DAY == calendar.now()
+    wall, since_boot = wall + DAY, since_boot + DAY  # and this time it stays
+    assert wall == calendar.now()
+    wall -= 1000 * DAY
+    assert wall == calendar.now()
+
+
+def test_the_process_drops_what_is_too_old_by_the_time_it_is_told(run: Path) -> None:
+    before = names(run)
+    job = {"out": str(run), "settings": {"keep_last": 1}, "parent": os.getpid(), "now": time.time() - 15 * DAY}
+    subprocess.run([sys.executable, "-m", "smart_monitor.snapshots.prune"], input=json.dumps(job).encode(), check=True)
+    assert before[2:] == names(run)
 
 
 def test_where_nothing_was_ever_kept_no_process_is_started_for_it(tmp_path: Path) -> None:
