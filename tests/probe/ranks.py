@@ -15,7 +15,7 @@ from torch import nn
 from smart_monitor.probe import CannotMeasure, Probe, Schedule
 
 STEPS = 7
-SCHEDULE = Schedule(layers=1, direction=2, updates=2, weights=3)
+SCHEDULE = Schedule(layers=1, direction=2, updates=2, weights=3, spread=3)
 
 
 def fresh() -> nn.Module:
