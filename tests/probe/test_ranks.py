@@ -58,7 +58,9 @@ def test_two_ranks_give_the_numbers_of_one_process(tmp_path: Path, mode: str, al
         names = [n for n in theirs if n.startswith(("grad", "update_", "weight", "has_", "dead", "still")) and n != "weight/min"]
         names.remove("weight/max") if "weight/max" in names else None
         assert {n: ours[n] for n in names} == pytest.approx({n: theirs[n] for n in names}, rel=1e-4, abs=1e-6)
-    assert {"grad_cosine", "update_ratio", "weight_stability", "grad_layer_variance/2.weight"} < {name for record in found for name in record}
+    assert {"grad_cosine", "update_ratio", "weight_stability", "grad_layer_variance/2.weight"} < {
+        name for record in found for name in record
+    }
     other = read(tmp_path, 1)
     assert [r["step"] for r in other] == [r["step"] for r in found]
     assert all("loss" in r and "grad_norm" not in r for r in other)
