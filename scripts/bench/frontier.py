@@ -1,17 +1,21 @@
 """The frontier of the loss spikes: recall against false alarms as the noise guard is made laxer and stricter.
 
-    python scripts/bench/frontier.py CORPUS [--factors 0.5,0.7,1,1.4,2] [--jobs 2]
+    python scripts/bench/frontier.py CORPUS [--factors 0.5,0.7,1,1.4,2] [--by-training] [--jobs 2]
 
 CORPUS holds runs/<id>.jsonl and labels*.json: {id: [{"kind", "i_start", "i_end", "confidence"}]}, by row (0-based); a run
 may also have its list under "events". The guard's noises and step noises are multiplied by each factor. Caught: a clear
 `loss_spike` with a warning of `loss_spike`, `divergence` or `nan` from 1 row before its start to 3 after its end. False: a
 warning of `loss_spike` or `divergence` over 5 rows from every event but plateaus and overfitting, which are slow (after a
 clear divergence nothing is false); those within 20 rows of the last one count once.
+
+With --by-training, each training by itself, and all the others without it: what a figure owes to one of them shows. Which
+runs are of one training says the column `group` of CORPUS/index.csv.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import sys
 from collections.abc import Iterable
@@ -79,20 +83,54 @@ def read(corpus: Path) -> dict[str, list[Event]]:
     return {name: found["events"] if isinstance(found, dict) else found for name, found in labels.items()}
 
 
+def trainings(corpus: Path, names: Iterable[str]) -> dict[str, list[str]]:
+    """Training -> its runs; a run that the index does not name is one by itself."""
+    with (corpus / "index.csv").open(encoding="utf-8", newline="") as file:
+        known = {row["id"]: row["group"] for row in csv.DictReader(file)}
+    found: dict[str, list[str]] = {}
+    for name in names:
+        found.setdefault(known.get(name, name), []).append(name)
+    return found
+
+
+def by_training(corpus: Path, sums: dict[str, Sum]) -> Iterable[str]:
+    """The lines of the table: those trainings that hold a clear spike or raised a false alarm, the largest first."""
+    total = _added(sums.values())
+    yield f"{'training':<44} {'runs':>5} {'rows':>8} {'caught':>10} {'false':>6}   without it: caught, false per 1000"
+    groups = {name: (len(runs), _added(sums[run] for run in runs)) for name, runs in trainings(corpus, sums).items()}
+    for name, (runs, one) in sorted(groups.items(), key=lambda item: -item[1][1].records):
+        if one.spikes or one.false:
+            rest = Sum(*(a - b for a, b in zip(total, one, strict=True)))
+            caught, others = f"{one.caught} of {one.spikes}", f"{rest.caught} of {rest.spikes}"
+            rate = 1000 * rest.false / max(rest.records, 1)
+            yield f"{name[:44]:<44} {runs:5d} {one.records:8d} {caught:>10} {one.false:6d}   {others}, {rate:.3f}"
+
+
+def _added(sums: Iterable[Sum]) -> Sum:
+    return Sum(*map(sum, zip(Sum(), *sums, strict=True)))
+
+
 def main() -> int:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("corpus", type=Path)
     options.add_argument("--factors", default="0.5,0.7,1,1.4,2", help="how many times as strict, separated by commas")
+    options.add_argument("--by-training", action="store_true", help="each training by itself, with the guard as it is")
     options.add_argument("--jobs", type=int, default=2, help="processes")
     given = options.parse_args()
     labels = read(given.corpus)
     if not labels:
         options.error(f"{given.corpus} holds no labels*.json")
+    if given.by_training:
+        with ProcessPoolExecutor(given.jobs) as pool:
+            jobs = [(given.corpus / "runs" / f"{name}.jsonl", events, 1.0) for name, events in labels.items()]
+            sums = dict(zip(labels, pool.map(one, jobs, chunksize=4), strict=True))
+        print(*by_training(given.corpus, sums), sep="\n")
+        return 0
     print(f"{'factor':>8} {'noises':>8} {'step noises':>12} {'caught':>10} {'false':>6} {'per 1000':>9}")
     with ProcessPoolExecutor(given.jobs) as pool:
         for factor in map(float, given.factors.split(",")):
             jobs = [(given.corpus / "runs" / f"{name}.jsonl", events, factor) for name, events in sorted(labels.items())]
-            total = Sum(*map(sum, zip(*pool.map(one, jobs, chunksize=4), strict=True)))
+            total = _added(pool.map(one, jobs, chunksize=4))
             caught = f"{total.caught} of {total.spikes}"
             rate = f"{1000 * total.false / total.records:.3f}"
             print(

@@ -6,7 +6,7 @@ YOUNG_STEPS = 6.0
 """Steps from which YOUNG_FACTOR is enough; the largest of fewer is smaller by chance, so that more is asked."""
 YOUNG_WINDOW = 10
 """Steps looked back on: the first ones of a training are far steeper than all that follow."""
-LATELY, LATELY_SHARE = 24, 0.7
+LATELY, LATELY_SHARE = 24, 0.65
 """The latest steps are asked on their own too, for relative to a falling loss its noise grows; by that share of what
 they say, for the quartiles of so few stray by a third."""
 STEPS_GUARD = 16.0
