@@ -58,6 +58,16 @@ def out_dir(function: F) -> F:
     )(function)  # fmt: skip
 
 
+def require_ours(base: Path, out: Path | None) -> None:
+    """Raises UsageError if `--out` lies in a directory that is the trainer's."""
+    from smart_monitor.daemon.place import trainers_own
+    from smart_monitor.snapshots.names import shown
+
+    if out is not None and (theirs := trainers_own(base, out)):
+        where = shown(str(theirs))
+        raise click.UsageError(f"--out lies in {where}: a trainer rotates, uploads and deletes what lies in its directory.")
+
+
 def as_json(function: F) -> F:
     return click.option("--json", "json_", is_flag=True, help="One JSON document, for programs.")(function)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from smart_monitor.cli._options import as_json, base_dir, out_dir, settings_of
+from smart_monitor.cli._options import as_json, base_dir, out_dir, require_ours, settings_of
 from smart_monitor.cli._progress import Progress
 from smart_monitor.snapshots.names import shown
 from smart_monitor.units import size
@@ -47,6 +47,7 @@ def command(
 
     if not base_dir.is_dir():
         raise click.UsageError(f"{shown(str(base_dir))} is not a directory.")
+    require_ours(base_dir, out)
     settings, _ = settings_of(base_dir, config, {})
     place = Place(base_dir.absolute(), out.absolute() if out else None)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from smart_monitor.cli._options import out_dir, runs_named, settings_of, thresholds
+from smart_monitor.cli._options import out_dir, require_ours, runs_named, settings_of, thresholds
 from smart_monitor.config import ConfigError, Settings
 
 
@@ -79,6 +79,7 @@ def command(
         for base in unique:
             if base.exists() and not base.is_dir():
                 raise click.UsageError(f"{base} is a file; --base-dir is a run's directory.")
+            require_ours(base, out)
             settings, _ = settings_of(base, config, flags)
             if why := unknown(base, settings.source):
                 raise click.UsageError(f"--source: {why}")

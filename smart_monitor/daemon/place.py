@@ -101,6 +101,16 @@ def find_out(base: Path) -> Path:
     return sibling if Shelf(base).in_base() else base
 
 
+def trainers_own(base: Path, out: Path) -> Path | None:
+    """The directory of the trainer's in which `out` would lie: current_model/, or a checkpoint. None if it lies in neither."""
+    top, real = (Path(os.path.realpath(path)) for path in (base, out))
+    model = Path(os.path.realpath(base / "current_model"))
+    if model != top and real.is_relative_to(model):
+        return base / "current_model"
+    below = [p for p in (real, *real.parents) if p != top and p.is_relative_to(top)]
+    return next((p for p in below if p.name.startswith("checkpoint-")), None)
+
+
 def read_small(path: Path, limit: int = 1 << 26) -> bytes:
     """The content of one of our own files, not following a link. Raises OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)

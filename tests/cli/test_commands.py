@@ -103,6 +103,8 @@ MISTAKES: dict[str, tuple[list[str], dict[str, str], str, str]] = {
     "unknown row": (["snapshots", "prune"], {}, "[retention]\nkeep = 'all'", "keep must be one of guide, lean, everything"),
     "init twice": (["init"], {}, "loss_window = 5", "--force replaces it"),
     "init nowhere": (["init", "--base-dir", "nowhere"], {}, "", "No such file or directory"),
+    "out in a checkpoint": (["watch", "--out", "out/checkpoint-3/x"], {}, "", "out/checkpoint-3: a trainer rotates"),
+    "out in the model": (["snapshot", "--out", "current_model"], {}, "", "current_model: a trainer rotates"),
     "out for several": (["watch", "--base-dir", "a", "--base-dir", "b", "--out", "c"], {}, "", "--out is for one run"),
 }
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import fcntl
 import functools
 import json
 import os
@@ -20,7 +21,7 @@ import pytest
 
 from smart_monitor.snapshots.listing import list_snapshots
 from smart_monitor.snapshots.lock import Held, store_lock
-from smart_monitor.snapshots.names import partial_name
+from smart_monitor.snapshots.names import boot_id, host, partial_name
 from smart_monitor.snapshots.partials import remove_tree
 from smart_monitor.snapshots.publish import Partial, publish
 from smart_monitor.snapshots.store import Store
@@ -197,12 +198,24 @@ def test_an_orphan_called_off_at_the_last_moment_publishes_nothing_and_frees_the
 
 def test_the_lock_tells_who_holds_it_and_survives_its_file_being_deleted(tmp_path: Path) -> None:
     with store_lock(str(tmp_path)):
-        assert json.loads((tmp_path / "store.lock").read_text())["pid"] == os.getpid()
+        owner = {"schema": 1, "host": host(), "pid": os.getpid(), "boot": boot_id()}
+        assert json.loads((tmp_path / "store.lock").read_text()) == owner
         with pytest.raises(Held, match=f'"pid": {os.getpid()}'), store_lock(str(tmp_path), 0.05):
             pass
         (tmp_path / "store.lock").unlink()
     with store_lock(str(tmp_path), 0.0):
         pass
+
+
+def test_a_partial_whose_worker_lives_where_pids_mean_something_else_is_left(tmp_path: Path) -> None:
+    """In a container of its own, beside ours, on the same disk: its lock is all that we see of it."""
+    theirs = tmp_path / "snapshots" / partial_name("anomaly_20260101_000000_nan").replace(f"-{os.getpid()}-", "-4194303-")
+    theirs.mkdir(parents=True)
+    fd = os.open(theirs, os.O_RDONLY)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    assert ([], True) == (Store(tmp_path, ROOMY).sweep(), theirs.exists())
+    os.close(fd)
+    assert (1, False) == (len(Store(tmp_path, ROOMY).sweep()), theirs.exists())
 
 
 def test_only_the_partials_of_dead_workers_of_this_machine_are_swept(tmp_path: Path) -> None:

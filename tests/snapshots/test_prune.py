@@ -7,6 +7,8 @@ import fcntl
 import json
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -107,6 +109,20 @@ def test_one_that_waits_to_be_copied_to_the_remote_stays_but_not_for_ever(tmp_pa
         record_of(tmp_path, "file:///elsewhere", path.name, digest_of(path)).save()
     prune(tmp_path, LEAN, NOW + 9 * 365 * DAY)
     assert [old[2].name] == names(tmp_path)
+
+
+def test_one_that_is_pinned_while_the_lock_is_waited_for_stays(
+    tmp_path: Path, old: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def late(folder: str) -> Iterator[None]:
+        pin(tmp_path, [old[0].name])
+        with store_lock(folder):
+            yield
+
+    monkeypatch.setattr("smart_monitor.snapshots.prune.store_lock", late)
+    assert [old[1].name] == [v.name for v in prune(tmp_path, LEAN, NOW).dropped]
+    assert [old[0].name, old[2].name] == names(tmp_path)
 
 
 def test_one_that_is_being_read_stays_this_time_and_the_others_go(tmp_path: Path, old: list[Path]) -> None:
