@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smart_monitor.config import Settings
-from smart_monitor.discovery import find
+from smart_monitor.discovery import Found, find
 from smart_monitor.following import GONE, OF_BEFORE, SILENT, RunSource
 from smart_monitor.model import RECORD, Record
 from smart_monitor.sources import Cursor, Pass
@@ -113,6 +113,20 @@ def test_a_directory_is_walked_again_for_what_is_new_in_it_and_not_for_a_file_th
     known = len(walked)
     follower.look()
     assert known == len(walked)
+
+
+def test_the_search_at_the_first_record_does_not_make_those_after_it_come_sooner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[None] = []
+    moved_on = Found.moved_on
+    monkeypatch.setattr(Found, "moved_on", lambda found: asked.append(None) or moved_on(found))
+    source, cursor = RunSource(tmp_path, "run", Settings(poll_interval=10.0), rest=0.0), {}
+    for look in range(20):  # half a second each
+        if look >= 8:  # when it is looked for files anyway
+            status(tmp_path, look)
+        cursor = source.read(cursor, time.time(), 1000.0 + look / 2).cursor
+    assert len(asked) <= 3, "while nothing was there every two seconds, at the first record, and then every ten"
 
 
 def test_the_files_of_a_new_version_take_the_place_of_the_old_ones_and_are_another_file_of_the_same_source(

@@ -81,7 +81,7 @@ class RunSource:
         self._merging = Merging(())
         self._found: Found | None = None
         self._verdicts: Verdicts = {}
-        self._looked = self._pause = 0.0
+        self._looked = self._tired = 0.0
         self._sighted = Sight(False, "not looked yet", str(base))
         self._waiting: dict[str, dict[str, Any]] = {}
         """What was given before a crash by sources that are yet to be found."""
@@ -135,8 +135,8 @@ class RunSource:
         changed |= self._look(self._parts, seen, now_wall, now_mono, final)
         if any(p.ahead and not p.rows for p in self._parts):
             # Training has begun: what else it writes is to be there before the first value of any is judged.
-            known, self._pause = list(self._parts), 0.0
-            changed |= self._search(seen, now_wall, now_mono)
+            known = list(self._parts)
+            changed |= self._search(seen, now_wall, now_mono, at_once=True)
             changed |= self._look([p for p in self._parts if p not in known], seen, now_wall, now_mono, final)
         if self._sighted.ok and not changed and all(p.rests for p in self._parts):
             seen.sight = self._sighted  # as most looks end: nothing was written since the last one
@@ -207,10 +207,12 @@ class RunSource:
     def _where(self) -> Sequence[str]:
         return [path for part in self._parts for path in part.source.paths]
 
-    def _search(self, seen: Pass, now_wall: float, now_mono: float) -> bool:
-        """Look for files, if it is time; did that change what is read?"""
+    def _search(self, seen: Pass, now_wall: float, now_mono: float, *, at_once: bool = False) -> bool:
+        """Look for files, if it is time or `at_once`; did that change what is read?"""
         only, options, every = self._settings
-        if self._found is not None and 0 <= now_mono - self._looked < self._pause:
+        if not any(p.sight.ok for p in self._parts):
+            every = min(every, EAGER)
+        if self._found is not None and not at_once and 0 <= now_mono - self._looked < max(every, self._tired):
             return False
         self._looked = now_mono
         if self._found is not None and not self._found.moved_on():
@@ -224,9 +226,7 @@ class RunSource:
         if first and (changed or len(self._parts) > 1 or found.others):
             news = found.sentences()
         seen.news += tuple(news)
-        if not any(p.sight.ok for p in self._parts):
-            every = min(every, EAGER)
-        self._pause = max(every, self._rest * taken)
+        self._tired = self._rest * taken
         return changed
 
     def _choose(self, found: Found, now_wall: float, now_mono: float) -> tuple[bool, list[str]]:
