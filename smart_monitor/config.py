@@ -178,7 +178,7 @@ class Settings:
     copy_hang: float = _setting(
         120.0,
         "seconds without progress after which the copying process is ended and the copy tried again",
-        low=1.0,
+        low=5.0,
         group="keeping",
     )
     checkpoint_wait: float = _setting(

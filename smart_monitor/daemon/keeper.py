@@ -100,7 +100,8 @@ class Keeper:
         best = _is_best(intent.reason)
         moment = Moment(intent.metadata["step"] if best else _onset_of(intent.metadata), intent.needs.onset)
         chosen, good = self._chosen(best, moment)
-        chosen, good = self._held(intent.needs.hold) or chosen, self._held(intent.needs.good) or good
+        first = self._held(intent.needs.hold)
+        chosen, good = first or chosen, self._held(intent.needs.good) or good
         model = self.holding.shelf.model_files()
         if chosen is None:
             return self._none(intent, model)
@@ -108,11 +109,15 @@ class Keeper:
         self._kept = _identity(found)
         before = is_before(found, moment)
         missing: tuple[dict[str, Any], ...] = ()
+        if intent.needs.hold and first is None:
+            why = "the hold on the checkpoint chosen when the decision fell was overwritten or taken away; another took its place"
+            missing += ({"what": "first choice", "why": why},)
         if intent.needs.good and good is None:
-            missing = ({"what": "last_good", "why": "the hold on the last good checkpoint was overwritten or taken away"},)
+            missing += ({"what": "last_good", "why": "the hold on the last good checkpoint was overwritten or taken away"},)
         return Choice(
             checkpoint=found, model=model, last_good=None if best or good is None else good.checkpoint,
             tainted=None if best or before is None else not before, missing=missing,
+            largest=max((o.checkpoint.bytes for o in self.holding.options()), default=0),
         )  # fmt: skip
 
     def _none(self, intent: Intent, model: Checkpoint | None) -> Choice:

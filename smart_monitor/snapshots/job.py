@@ -36,6 +36,8 @@ class Choice:
     """Was `checkpoint` saved at or after the onset? None: its step tells, or nobody can."""
     lost: str = ""
     """Why a checkpoint that was to be kept is gone, if `checkpoint` is None for that."""
+    largest: int = 0
+    """Bytes of the largest checkpoint there is: the measure of what the trainer needs for its next ones."""
     missing: tuple[dict[str, Any], ...] = ()
     """What is known not to be kept: {"what" or "path": ..., "why": ...}."""
 

@@ -226,6 +226,7 @@ class Store:
 
     def _note(self, choice: Choice) -> None:
         """Remember what the trainer's checkpoints weigh and where they lie."""
+        self._largest = max(self._largest, choice.largest)
         for found in filter(None, (choice.checkpoint, choice.model, choice.last_good)):
             self._largest = max(self._largest, found.bytes)
             self._theirs.add(found.origin)

@@ -188,6 +188,28 @@ def test_a_promised_hold_that_someone_deleted_is_a_loss_and_told_aloud(tmp_path:
     assert {"what": "checkpoint", "why": words} in document["missing"]
 
 
+def test_where_another_took_the_place_of_a_promised_hold_the_snapshot_says_so(tmp_path: Path) -> None:
+    trainer = Trainer(tmp_path)
+    trainer.train(1)
+    with Monitor(tmp_path, settings={"SMART_MONITOR_COPY_RATE_MB": "0.1"}) as monitor:
+        monitor.sees(1)
+        trainer.checkpoint(400)
+        trainer.checkpoint(500, size=400_000)
+        until(lambda: "checkpoint-500" in folders(tmp_path), "the hold")
+        trainer.write(float("nan"))
+        until(lambda: list((tmp_path / "snapshots").glob(".partial-*/model/checkpoint-500/*")), "the copy")
+        monitor.kill()
+    delete_by_hand(tmp_path / "current_model" / "checkpoint-500")
+    delete_by_hand(tmp_path / ".smart_monitor" / "holds")
+    with Monitor(tmp_path) as monitor:
+        monitor.says("Snapshot saved")
+        [name] = monitor.snapshots()
+    document = json.loads((tmp_path / "snapshots" / name / "metadata.json").read_text())
+    assert "checkpoint-400" == document["checkpoint"]["name"]
+    words = "the hold on the checkpoint chosen when the decision fell was overwritten or taken away; another took its place"
+    assert {"what": "first choice", "why": words} in document["missing"]
+
+
 def test_what_is_held_is_given_back_when_the_run_completes(tmp_path: Path) -> None:
     trainer = Trainer(tmp_path)
     trainer.train(1)

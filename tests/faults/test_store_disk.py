@@ -87,6 +87,16 @@ def test_too_little_space_is_said_before_a_byte_is_copied(small: Path, base: Pat
     assert events[0].why == "2.9 MiB are free, the copy takes 4.8 MiB and 0 B must stay free"
 
 
+def test_the_room_that_stays_free_is_measured_by_the_largest_checkpoint_and_not_by_the_one_that_is_copied(
+    small: Path, base: Path
+) -> None:
+    store, found = Store(small, dataclasses.replace(ROOMY, spare_checkpoints=2.0)), complete(base)
+    store.begin(decision(), METADATA, STATUS, time.time())
+    events = drive(store, lambda _: Choice(checkpoint=found, largest=50 * 2**20), speed=100)
+    store.stop(0)
+    assert "the copy takes 4.8 MiB and 100.0 MiB must stay free" in events[0].why
+
+
 def test_the_copy_is_made_as_soon_as_there_is_space_again(small: Path, base: Path) -> None:
     ballast = fill(small, 3_000_000)
     store, clock = Store(small, ROOMY), Clock(30)
