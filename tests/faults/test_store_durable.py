@@ -8,10 +8,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from smart_monitor.config import Settings
 from smart_monitor.snapshots import copy, worker
 from smart_monitor.snapshots.copy import Copier, Source
 from smart_monitor.snapshots.intents import Intent
@@ -142,6 +144,22 @@ def test_without_the_kernels_help_dirty_pages_are_bounded_all_the_same(tmp_path:
     os.close(fd)
     os.close(dst)
     assert 4000 == most
+
+
+@pytest.mark.parametrize(("gib", "need", "fits"), [(50, 28, True), (50, 29, False), (200, 26, True), (200, 27, False)])
+def test_after_a_copy_two_of_the_largest_and_two_gib_or_two_per_cent_stay_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gib: int, need: int, fits: bool
+) -> None:
+    """Of a disk of 50 or 200 GiB 50 are free; the largest checkpoint has 10."""
+    hf_checkpoint(tmp_path, 500)
+    intent, choice = Intent("id", NAME, "nan", 0.0, "20260101_000000", {}, b"{}"), Choice(checkpoint=complete(tmp_path))
+    asked = job_of(intent, choice, Settings(), tmp_path, last_resort=False, largest=10 * 2**30, theirs=set())["reserve"]
+    monkeypatch.setattr(os, "fstatvfs", lambda _: SimpleNamespace(f_bavail=50 * 2**20, f_frsize=1024, f_blocks=gib * 2**20))
+    if fits:
+        worker.require_space(0, asked, need * 2**30)
+    else:
+        with pytest.raises(OSError, match="must stay free"):
+            worker.require_space(0, asked, need * 2**30)
 
 
 @pytest.mark.parametrize(("number", "result"), [(errno.ENOSPC, "space"), (errno.EDQUOT, "space"), (errno.EIO, "failed")])
