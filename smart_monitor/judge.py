@@ -12,7 +12,7 @@ from smart_monitor.aliases import METRICS
 from smart_monitor.config import Settings
 from smart_monitor.incidents import RANK, Conditions, Gates, Incidents, decision_of, escalation_of, gate_width
 from smart_monitor.model import OUTCOME, RECORD, STATE, Decision, Finding, Output, Record, finding_state, to_float
-from smart_monitor.rules import FAILURE, RESTART, Moment, Rule, Verdict
+from smart_monitor.rules import FAILURE, NOBODY, RESTART, Moment, Rule, Verdict
 from smart_monitor.rules._asking import Asked, Desk, Plan, Plans
 from smart_monitor.rules._telling import finding_of
 from smart_monitor.stats.attempts import Attempts
@@ -170,9 +170,8 @@ class Judge:
         self.records += 1
         moment = Moment(
             record, self._in_force(step) if self._phased else self.settings, values, self.baselines, step, attempts.number,
-            self._places, {} if restarted else previous,
+            self._places, {} if restarted else previous, NOBODY, restarted, zero, finite,
         )  # fmt: skip
-        moment.restarted, moment.zero_loss, moment.finite = restarted, zero, finite
         if plan.evaluation:
             moment.evaluation = any(m in values and values[m] != previous.get(m) for m in ("eval_loss", "eval_accuracy"))
         if self.broken:

@@ -80,6 +80,9 @@ class Moment:
         history: Sequence[tuple[int, int | None]],
         previous: Mapping[str, float] = _NOTHING,
         crew: Crew = NOBODY,
+        restarted: str = "",
+        zero_loss: bool = False,
+        finite: bool = True,
     ) -> None:
         self.record = record
         self.settings = settings
@@ -93,14 +96,14 @@ class Moment:
         """The judged values of the record before, in the same attempt."""
         self.crew = crew
         """The ranks beside one another; for lines that are no record of this rank."""
-        self.restarted = ""
+        self.restarted = restarted
         """Why a new attempt opened with this record; empty if none did."""
         self.before: Mapping[str, float] = _NOTHING
         """The levels that the attempt before has left, where a new one opened with this record."""
         self.evaluation = False
         """The row reports an evaluation (an eval_ metric that changed)."""
-        self.zero_loss = False
-        self.finite = True
+        self.zero_loss = zero_loss
+        self.finite = finite
         """Is every value a finite number?"""
         self.aside: list[str] = []
         """Metrics whose values are kept out of the baselines."""

@@ -47,10 +47,11 @@ class Desk:
         """Those to be asked about the next value, in order."""
         before = self.calm
         calm = self.calm = self._low < value < self._high and (base is None or base.is_calm(value))
-        quiet = calm and before and (not episodes or self._keys.isdisjoint(episodes))
         if self._block and base is not None and not (base.arrived + 1) % self._block and value - value == 0:
             return [a for a in self.asked if not (base.arrived + 1) % a[0].every]
-        return self.usual if quiet else self._single
+        if calm and before and (not episodes or self._keys.isdisjoint(episodes)):
+            return self.usual
+        return self._single
 
 
 def _promised(rule: Rule, settings: Iterable[Settings]) -> tuple[float, float] | None:

@@ -1,5 +1,3 @@
-import math
-
 from smart_monitor.rules import Moment, Rule, Verdict
 from smart_monitor.stats.baseline import YOUNG_FACTOR, Baseline
 
@@ -40,7 +38,8 @@ class BestModel(Rule):
         memory, value = self.memory, moment.values[metric]
         if moment.restarted:
             self._restart(moment.step or 0)
-        if value - value != 0 or (metric == "loss" and not math.isfinite(moment.values.get("grad_norm", 0.0))):
+        norm = moment.values.get("grad_norm", 0.0) if metric == "loss" else 0.0
+        if value - value != 0 or norm - norm != 0:
             return None
         if value == 0.0 and metric != "accuracy":
             return None
