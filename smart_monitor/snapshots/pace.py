@@ -89,11 +89,13 @@ class Pace:
 
     def _give_way(self, neighbours: Neighbours) -> None:
         worked = time.monotonic() - self._resumed
-        if neighbours.write_much() and worked >= LOOK and not self.hurry:
-            rest = min(REST * worked, LONGEST)
-            time.sleep(rest)
+        if worked < LOOK:
+            return
+        rest = REST * worked
+        while not self.hurry and neighbours.write_much() and rest > 0:
+            pause = min(rest, LONGEST)
+            time.sleep(pause)
             self._alive(0)
-            self._due += rest  # what was not copied meanwhile is not made up for
-            self._resumed = time.monotonic()
-        elif worked >= LOOK:
-            self._resumed = time.monotonic()
+            self._due += pause  # what was not copied meanwhile is not made up for
+            rest -= pause
+        self._resumed = time.monotonic()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from smart_monitor.snapshots.pace import AFTERWARDS, LOOK, MUCH, PAGE, REST, Neighbours, Pace
+from smart_monitor.snapshots.pace import AFTERWARDS, LONGEST, LOOK, MUCH, PAGE, REST, Neighbours, Pace
 
 SAVE = 4 * MUCH
 """Bytes that somebody dirties between two looks."""
@@ -50,6 +51,32 @@ def test_while_others_save_it_goes_at_a_quarter_of_its_speed(kernel: Kernel) -> 
     pace = Pace(0, lambda _: None, Neighbours(str(kernel.path)))
     took = copied(kernel, pace, 2.0, others=100 * MUCH)
     assert 2.0 * (1 + REST) * 0.9 <= took <= 2.0 * (1 + REST) * 1.1
+
+
+def test_on_a_slow_disk_it_is_a_quarter_as_well(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A piece takes five seconds there, just because others write."""
+    pace, said = Pace(0, lambda _: said.append(kernel.now), Neighbours(str(kernel.path))), list[float]()
+    began, sleep = kernel.now, kernel.sleep
+
+    def save_on(seconds: float) -> None:
+        kernel.dirty(int(100 * MUCH * seconds))
+        sleep(seconds)
+
+    monkeypatch.setattr(time, "sleep", save_on)
+    for _ in range(4):
+        kernel.dirty(500 * MUCH)
+        kernel.now += 5.0
+        pace.spent(MUCH, MUCH)
+    assert 20.0 * (1 + REST) * 0.9 <= kernel.now - began <= 20.0 * (1 + REST) * 1.1
+    assert max(b - a for a, b in pairwise(said)) <= 5.0 + LONGEST
+
+
+def test_it_goes_on_as_soon_as_the_others_are_done(kernel: Kernel) -> None:
+    pace = Pace(0, lambda _: None, Neighbours(str(kernel.path)))
+    kernel.dirty(500 * MUCH)
+    kernel.now += 5.0
+    pace.spent(MUCH, MUCH)
+    assert kernel.slept <= AFTERWARDS + LONGEST
 
 
 def test_while_others_save_a_rate_is_a_quarter_of_what_it_is_otherwise(kernel: Kernel) -> None:
