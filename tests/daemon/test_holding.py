@@ -154,7 +154,9 @@ def test_a_promise_outlives_a_kill_and_its_hold_outlives_the_rotation(tmp_path: 
         monitor.kill()
     intents = [json.loads(p.read_text()) for p in (tmp_path / ".smart_monitor" / "intents").glob("*.json")]
     assert [True] == [i["needs"]["hold"].startswith("hold-checkpoint-500-") for i in intents]
-    shutil.rmtree(tmp_path / "current_model" / "checkpoint-500")
+    trainer.checkpoint(550, keep=1)  # a later one is not what the promise was about
+    time.sleep(1.5)
+    assert not (tmp_path / "current_model" / "checkpoint-500").exists()
     with Monitor(tmp_path) as monitor:
         for step in (600, 700, 800, 900, 1000):  # the ring goes on, the promised one stays
             trainer.checkpoint(step, keep=1)

@@ -42,7 +42,7 @@ def test_it_is_proven_by_fifty_records_and_not_by_forty_nine() -> None:
     told = Told()
     told.judge(5)
     found = told.save()
-    told.judge(PROOF - 1)
+    told.judge(49)
     assert not told.standings.proven(found)
     told.judge(1)
     assert told.standings.proven(found)

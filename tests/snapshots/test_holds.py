@@ -156,7 +156,7 @@ def test_a_file_overwritten_in_place_by_its_trainer_is_copied_after_each_write(m
     (model / "ckpt.pt").write_bytes(first)
     beside.look()
     beside.look(later=2)
-    if not (copies := beside.copied()):
+    if not (copies := beside.copied()) and {"clone"} == {h.how for h in beside.holds.complete}:
         pytest.skip("this file system clones")
     (model / "ckpt.pt").write_bytes(second)
     beside.look(later=2)
