@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import stat
@@ -32,6 +33,12 @@ MAX_KNOWN = 4096
 """Sources whose identity is remembered."""
 SAMPLES, SAMPLE = 32, 4096
 """Pieces, and bytes of each, that must be equal before a file is read for its digest."""
+FEW = 4
+"""Samples of those by which files of one length are told apart: each file is read so once, however many there are."""
+MOST_NAMES = 64
+"""Names of one file beyond which an equal one is rather copied: all of them are looked at for each further one."""
+MOST_TRIES = 8
+"""Equal files that may turn out not to be shared before one is copied."""
 PATIENCE = 5.0
 """Seconds to wait for the store lock before a file is rather copied."""
 KNOWN = "sources.json"
@@ -60,6 +67,8 @@ class Stock:
         self._twins = _published(snapshots)
         self._known = _remembered(os.path.join(folder, KNOWN))
         self._learned: dict[str, list[Any]] = {}
+        self._marked: dict[tuple[int, bool], dict[bytes | None, list[Twin]]] = {}
+        self._inodes: dict[Twin, int] = {}
         self._clones = self._links = True
         self.damaged: list[str] = []
 
@@ -71,9 +80,10 @@ class Stock:
         """
         before = os.fstat(src)
         sha: str | None = None
+        tries = 0
         if source.bytes == 0:
             return None
-        for twin, proven in self._candidates(source, before, own):
+        for twin, proven in self._candidates(src, source, before, own):
             if proven:
                 sha = twin.sha256
             elif not self._alike(src, twin):
@@ -83,11 +93,17 @@ class Stock:
                 self.add(source.dest, twin.bytes, sha)
                 self.learn(src, before, source.dest, twin.bytes, sha)
                 return sha
+            tries += sha == twin.sha256
+            if tries == MOST_TRIES:
+                break
         return None
 
     def add(self, path: str, size: int, sha256: str) -> None:
         """A file that is in the partial now: one that follows may be equal."""
-        self._twins.setdefault(size, []).insert(0, Twin(path, size, sha256, own=True))
+        twin = Twin(path, size, sha256, own=True)
+        self._twins.setdefault(size, []).insert(0, twin)
+        if (known := self._marked.get((size, True))) is not None:
+            known.setdefault(self._mark(twin), []).insert(0, twin)
 
     def learn(self, src: int, before: os.stat_result, path: str, size: int, sha256: str) -> None:
         """Remember that a source in the state `before` has this content, if it still is in that state."""
@@ -108,22 +124,37 @@ class Stock:
                 json.dump(document, file)
             os.rename(f"{path}.tmp", path)
 
-    def _candidates(self, source: Source, info: os.stat_result, own: bool) -> Iterator[tuple[Twin, bool]]:
+    def _candidates(self, src: int, source: Source, info: os.stat_result, own: bool) -> Iterator[tuple[Twin, bool]]:
         """Files that may be equal, and whether one is known to have been made of this very state of the source."""
-        twins = [twin for twin in self._twins.get(source.bytes, ()) if twin.own == own]
         known = self._known.get(identity(info))
-        if known in twins:  # the metadata of its snapshot says the same
-            yield known, True
-        yield from ((twin, False) for twin in twins if twin != known)
+        if known is not None and known.own == own and known in self._twins.get(source.bytes, ()):
+            yield known, True  # the metadata of its snapshot says the same
+        if any(twin.own == own for twin in self._twins.get(source.bytes, ())):
+            mark = _samples(src, source.bytes, FEW)
+            yield from ((twin, False) for twin in tuple(self._by_mark(source.bytes, own).get(mark, ())) if twin != known)
+
+    def _by_mark(self, size: int, own: bool) -> dict[bytes | None, list[Twin]]:
+        """The files of one length by what a few samples of them are."""
+        if (size, own) not in self._marked:
+            found: dict[bytes | None, list[Twin]] = {}
+            for twin in self._twins.get(size, ()):
+                if twin.own == own:
+                    found.setdefault(self._mark(twin), []).append(twin)
+            self._marked[size, own] = found
+        return self._marked[size, own]
+
+    def _mark(self, twin: Twin) -> bytes | None:
+        try:
+            with self._opened(twin) as (_, fd):
+                return _samples(fd, twin.bytes, FEW)
+        except OSError:
+            return None
 
     def _alike(self, src: int, twin: Twin) -> bool:
         """Are the samples of both the same? Reads little: of two checkpoints of a run nearly every file has the same length."""
         try:
             with self._opened(twin) as (_, fd):
-                span = max(1, (twin.bytes - SAMPLE) // SAMPLES)
-                # The beginning is a header, which tells checkpoints apart the least.
-                offsets = range(twin.bytes - SAMPLE, -1, -span) if twin.bytes > SAMPLES * SAMPLE else range(0, twin.bytes, SAMPLE)
-                return all(os.pread(src, SAMPLE, at) == os.pread(fd, SAMPLE, at) for at in offsets)
+                return all(os.pread(src, SAMPLE, at) == os.pread(fd, SAMPLE, at) for at in _offsets(twin.bytes, SAMPLES))
         except OSError:
             return False
 
@@ -193,7 +224,7 @@ class Stock:
             return None
         with store_lock(self._folder, PATIENCE):
             info = os.fstat(fd)
-            if info.st_nlink == 0 or info.st_nlink > self._names_of(info, twin):
+            if not 0 < info.st_nlink <= MOST_NAMES or info.st_nlink > self._names_of(info, twin):
                 return None
             os.fchmod(fd, 0o444)
             self._partial.link(folder, twin.path.rpartition("/")[2], dest)
@@ -210,10 +241,28 @@ class Stock:
             return 1  # the one by which it was opened
         found = 0
         for other in self._twins.get(twin.bytes, ()):
-            if other.sha256 == twin.sha256:
+            if other.sha256 == twin.sha256 and self._inodes.get(other, info.st_ino) == info.st_ino:
                 with suppress(OSError), self._opened(other) as (_, fd):
-                    found += os.path.samestat(os.fstat(fd), info)
+                    seen = os.fstat(fd)
+                    self._inodes[other] = seen.st_ino
+                    found += os.path.samestat(seen, info)
+            if found == info.st_nlink:
+                break
         return found
+
+
+def _offsets(size: int, count: int) -> range:
+    """Where samples are taken; from the end on, for the beginning is a header, which tells checkpoints apart the least."""
+    span = max(1, (size - SAMPLE) // count)
+    return range(size - SAMPLE, -1, -span) if size > count * SAMPLE else range(0, size, SAMPLE)
+
+
+def _samples(fd: int, size: int, count: int) -> bytes:
+    """A digest of so many samples. Raises OSError."""
+    digest = hashlib.sha256()
+    for at in _offsets(size, count):
+        digest.update(os.pread(fd, SAMPLE, at))
+    return digest.digest()
 
 
 def identity(info: os.stat_result) -> str:

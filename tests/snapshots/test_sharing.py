@@ -23,7 +23,7 @@ from smart_monitor.snapshots.pace import Pace
 from smart_monitor.snapshots.pins import pin
 from smart_monitor.snapshots.publish import Partial
 from smart_monitor.snapshots.retention import storage
-from smart_monitor.snapshots.sharing import KNOWN, Stock
+from smart_monitor.snapshots.sharing import KNOWN, MOST_NAMES, Stock
 from smart_monitor.snapshots.verify import verify
 from tests.checkpoints.trees import fingerprint, hf_checkpoint, safetensors_bytes
 from tests.snapshots.runs import snapshot
@@ -124,6 +124,31 @@ def test_only_what_is_held_is_read_at_leisure(base: Path, weights: Path) -> None
         assert not pace.hurry
     assert hurried == sorted(hurried, reverse=True)
     assert {True, False} == set(hurried)
+
+
+@pytest.mark.parametrize("alike", [False, True], ids=["of one length", "of one content"])
+def test_each_of_hundreds_of_files_is_looked_at_a_few_times_and_not_as_often_as_there_are_files(
+    base: Path, weights: Path, monkeypatch: pytest.MonkeyPatch, alike: bool
+) -> None:
+    folder = weights.parent / "many"
+    folder.mkdir()
+    for k in range(300):
+        (folder / f"{k}").write_bytes(b"%06d" % (0 if alike else k))
+    opened, real = 0, os.open
+
+    def count(*arguments: Any, **more: Any) -> int:
+        nonlocal opened
+        opened += 1
+        return real(*arguments, **more)
+
+    with taking(base) as (taker, _, partial, _):
+        monkeypatch.setattr(os, "open", count)
+        taker.take([group(folder)], lambda _: None)
+        monkeypatch.undo()
+        assert 300 == len(partial.files)
+        names = [(base / "snapshots" / ".partial" / f["path"]).stat().st_nlink for f in partial.files]
+    assert max(names) <= (MOST_NAMES + 1 if alike else 1)
+    assert opened < 300 * (3 * MOST_NAMES if alike else 12)
 
 
 def weigh(folder: Path) -> int:
