@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from smart_monitor.config import Settings
+from smart_monitor.model import Checkpoint, FileStamp
 from smart_monitor.snapshots import copy, worker
 from smart_monitor.snapshots.copy import Copier, Source
 from smart_monitor.snapshots.intents import Intent
@@ -172,3 +173,14 @@ def test_a_quota_that_is_used_up_counts_as_a_full_disk(number: int, result: str)
     job = f'{{"parent": {os.getpid()}}}'
     done = subprocess.run([sys.executable, "-c", code], input=job, capture_output=True, text=True, check=False, cwd=ROOT)
     assert f'"result": "{result}"' in done.stdout
+
+
+def test_a_last_good_one_that_does_not_stand_still_is_given_up_for_the_sake_of_the_checkpoint(job: dict[str, Any]) -> None:
+    assert ["model/checkpoint-500", "last_good/checkpoint-400"] == [group["below"] for group in job["groups"]]
+    stamp = FileStamp("w", 1, 1, 1, 1)
+    found = Checkpoint("checkpoint-500", "/r/checkpoint-500", 500, "hf", "m", 2.0, (stamp,))
+    choice = Choice(checkpoint=found, last_good=dataclasses.replace(found, name="checkpoint-400", completed=1.0))
+    intent = Intent("id", NAME, "nan", 0.0, "20260101_000000", {}, b"{}", changed=2, why="it was overwritten")
+    again = job_of(intent, choice, ROOMY, Path("/r"), last_resort=False, largest=0, theirs=set())
+    assert ["model/checkpoint-500"] == [group["below"] for group in again["groups"]]
+    assert [{"what": "last_good", "why": "it was overwritten"}] == again["missing"]

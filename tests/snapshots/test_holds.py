@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from smart_monitor.snapshots import eager
 from smart_monitor.snapshots.pin import Raced, pin
 from tests.checkpoints.trees import hf_checkpoint, safetensors_bytes, torch_bytes
 from tests.snapshots.holding import Beside, contents, theirs
@@ -164,6 +165,34 @@ def test_a_file_overwritten_in_place_by_its_trainer_is_copied_after_each_write(m
     copies += beside.copied()
     assert [{".": first}, {".": second}] == [contents(beside.holds.noun(c)) for c in copies]
     assert (2, 2) == (beside.holds.met, beside.holds.kept)
+
+
+def test_copying_one_again_and_again_takes_a_fifth_of_the_time(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Done:
+        def __init__(self, job: object) -> None:
+            pass
+
+        def give_up(self, patience: float) -> bool:
+            return False
+
+        def poll(self) -> dict[str, str]:
+            return {"result": "held"}
+
+    monkeypatch.setattr(eager, "Worker", Done)
+    hf_checkpoint(model, 100)
+    beside = Beside(model.parent)
+    beside.shelf.scan(time.time() + 2)
+    [found] = beside.shelf.complete()
+    copier = eager.Eager(str(beside.folder))
+    copier.want(found)
+    assert copier.pump(100.0, 0.0, None) is None
+    assert copier.copying == found
+    assert copier.pump(110.0, 0.0, None)
+    copier.want(found)
+    for mono, copying in ((110.1, None), (149.9, None), (150.1, found)):
+        copier.pump(mono, 0.0, None)
+        assert copying == copier.copying
+    assert copier.pump(151.0, 0.0, None)  # its place is free again
 
 
 def test_after_a_restart_complete_holds_are_taken_over_and_all_else_is_cleared(model: Path) -> None:

@@ -151,6 +151,17 @@ def test_each_of_hundreds_of_files_is_looked_at_a_few_times_and_not_as_often_as_
     assert opened < 300 * (3 * MOST_NAMES if alike else 12)
 
 
+def test_a_state_that_may_yet_change_under_the_same_time_stamp_is_not_remembered(base: Path, weights: Path) -> None:
+    with taking(base) as (_, stock, _, _):
+        for age, learned in ((0.0, 0), (2 * CLOCK_GRAIN, 1)):
+            weights.chmod(0o600 if age else 0o644)
+            time.sleep(age)
+            fd = os.open(weights, os.O_RDONLY)
+            stock.learn(fd, os.fstat(fd), "w", SIZE, "sha")
+            os.close(fd)
+            assert learned == len(stock._learned)
+
+
 def weigh(folder: Path) -> int:
     return sum(p.stat().st_size for p in folder.iterdir())
 
