@@ -229,6 +229,21 @@ def test_under_disk_pressure_the_ring_goes_first_the_good_one_last_and_what_is_p
     assert not watched.holds.growing  # nothing new is taken while it lasts
 
 
+def test_while_the_disk_is_nearly_full_it_is_looked_at_again_though_nothing_stirs(small: Path) -> None:
+    watched = Watched(small / "run", small / "run", ROOMY)
+    for step in (1, 2, 3):
+        watched.save(step)
+    watched.holding.configure(dataclasses.replace(ROOMY, min_free_gb=1.0))
+    watched.holding.trim()
+    assert [1] == watched.steps()  # it waits for its proof
+    watched.holding._stirred = watched.holding._settling = False
+    watched.holding._scanned, watched.holding._given = time.monotonic(), float("-inf")
+    watched.holding.turn(watched.holding._checked + CHECK - 0.5, ended=False)
+    assert [1] == watched.steps()
+    watched.holding.turn(watched.holding._checked + CHECK + 0.5, ended=False)
+    assert [] == watched.steps()
+
+
 def test_one_that_tells_its_step_waits_for_its_proof_whatever_lies_beside_it(tmp_path: Path) -> None:
     watched = Watched(tmp_path / "run", tmp_path / "run", ROOMY)
     (watched.model / "last.pt").write_bytes(torch_bytes())
