@@ -63,7 +63,25 @@ class Trainer:
         return now
 
 
-class Daemon:
+class Process:
+    """What /proc tells of a process that was started here."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+
+    def cpu_seconds(self) -> float:
+        """Processor time of the process and of the children it has waited for."""
+        self.must_live()
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return sum(int(field) for field in fields[11:15]) / TICKS
+
+    def must_live(self) -> None:
+        """End the benchmark if it has ended."""
+        if self._process.poll() is not None:
+            raise SystemExit(f"{self._process.args!r} ended with status {self._process.returncode}.")
+
+
+class Daemon(Process):
     """`with Daemon(base, python) as daemon:` the monitor beside BASE, ready (by its own notification) when the block begins."""
 
     def __init__(self, base: Path, python: str, settings: Mapping[str, str] | None = None, arguments: Sequence[str] = ()) -> None:
@@ -107,12 +125,6 @@ class Daemon:
         rollup = Path(f"/proc/{self._process.pid}/smaps_rollup").read_text().splitlines()
         sizes = {line.split(":")[0]: int(line.split()[1]) for line in rollup if line.endswith(" kB")}
         return sizes["Rss"] * 1024 / 1e6, (sizes["Private_Clean"] + sizes["Private_Dirty"]) * 1024 / 1e6
-
-    def cpu_seconds(self) -> float:
-        """Processor time of the daemon and of the workers it has waited for."""
-        self.must_live()
-        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
-        return sum(int(field) for field in fields[11:15]) / TICKS
 
     def threads(self) -> int:
         return len(os.listdir(f"/proc/{self._process.pid}/task"))
