@@ -20,8 +20,8 @@ MAX_PLACES = 32
 MAX_NAMES_BELOW = 4000
 
 _KNOWN = re.compile(
-    r"^(?:checkpoints?|ckpts?|chkpts?|models?|weights|saves?|saved_models?|out|outputs?|results?|experiments?|exp|artifacts|work_dirs?"
-    r"|train|training|trainer_output|tmp_trainer|lightning_logs|tb_logs|csv_logs|nemo_experiments|version_[0-9]+"
+    r"^(?:checkpoints?|ckpts?|chkpts?|backups?|models?|weights|saves?|saved_models?|out|outputs?|results?|experiments?|exp|artifacts"
+    r"|work_dirs?|train|training|trainer_output|tmp_trainer|lightning_logs|tb_logs|csv_logs|nemo_experiments|version_[0-9]+"
     r"|.*[-_](?:out|outputs?|ckpts|checkpoints))$",
     re.IGNORECASE,
 )

@@ -292,7 +292,7 @@ def looked(base: Path) -> Shelf:
 
 
 @pytest.mark.parametrize("kind", WHOLE)
-@pytest.mark.parametrize("where", [".", "current_model", "checkpoints", "lightning_logs/version_2/checkpoints"])
+@pytest.mark.parametrize("where", [".", "current_model", "checkpoints", "backup", "lightning_logs/version_2/checkpoints"])
 def test_what_a_writer_leaves_is_complete_wherever_it_is_put(tmp_path: Path, kind: str, where: str) -> None:
     layout, name, step, files = WHOLE[kind]
     write(tmp_path / where, files)
