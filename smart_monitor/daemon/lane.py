@@ -75,7 +75,10 @@ class Standing:
 class Lane:
     """One run, its queue, and the pool that works on both."""
 
-    def __init__(self, base: Path, out: Path | None, load: Callable[[], Settings], pool: Pool, manner: Manner) -> None:
+    def __init__(
+        self, base: Path, out: Path | None, load: Callable[[], Settings], pool: Pool, manner: Manner, first: float = 1.0
+    ) -> None:
+        """`first`: the share of a poll interval after which its first tick is due."""
         self.base = base
         self.standing = Standing()
         self.run: Run | None = None
@@ -90,7 +93,7 @@ class Lane:
         self._queue: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._said = self._why = ""
         self._later, self._wait = 0.0, 0.5
-        self._ticks = NEVER
+        self._ticks, self._first = NEVER, first
         self._end: float | None = None
         self.task = pool.add(self.work, mount_point((out or base).absolute()), NEVER)
 
@@ -238,7 +241,7 @@ class Lane:
             if self.run is None:
                 self.run = self._made()
             self.run.open(self._deliver, self._pool, self._is_crowded)
-            self._said, self._ticks = "", time.monotonic() + self.run.settings.poll_interval
+            self._said, self._ticks = "", time.monotonic() + self._first * self.run.settings.poll_interval
         except Held as error:
             why = str(error)
             self._say(why, error=True, about="held")

@@ -32,6 +32,8 @@ RECENT = 3.0
 """Seconds within which the pool has done something if it lives."""
 MANY = 32
 """Runs above which there are no file-system events: each run would cost an inotify instance, of which there are few."""
+SPREAD = (5**0.5 - 1) / 2
+"""Of all numbers the one whose multiples lie most evenly between whole ones."""
 GRAIN = 0.02
 """Seconds for which the looks at so many runs are gathered."""
 FILES = 6
@@ -114,7 +116,8 @@ class Daemon:
 
     def _take_up(self, base: Path) -> Lane:
         out = self._out / f"{base.name}-{len(self._lanes)}" if self._dry and self._out and self._several else self._out
-        lane = Lane(base, out, partial(self._reload, base), self._pool, self._manner)
+        first = share_of_first_tick(len(self._lanes))
+        lane = Lane(base, out, partial(self._reload, base), self._pool, self._manner, first)
         self._lanes.append(lane)
         self._ever = True
         if len(self._lanes) > MANY:
@@ -316,6 +319,14 @@ class Daemon:
         if len(runs) > 3:
             return f"{len(runs)} runs watched"
         return ", ".join(f"{r.name} at step {r.last_step}" for r in runs) or "waiting"
+
+
+def share_of_first_tick(number: int) -> float:
+    """The share of a poll interval, in (0, 1], after which the first tick of the run of that number is due.
+
+    A thousand runs that are met at once would otherwise all be saved in the same second, and miss what is written in it.
+    """
+    return 1.0 if number <= MANY else 1.0 - number * SPREAD % 1.0
 
 
 def _more_descriptors() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import json
 import os
 import re
@@ -15,7 +16,7 @@ import pytest
 
 from smart_monitor.config import Settings
 from smart_monitor.daemon.fleet import named
-from smart_monitor.daemon.loop import Daemon
+from smart_monitor.daemon.loop import MANY, Daemon, share_of_first_tick
 from smart_monitor.daemon.run import Run
 from smart_monitor.sources import Cursor, Pass, Sight
 from tests.daemon.watching import Monitor, Trainer, command, serve, until
@@ -31,6 +32,14 @@ class Fleet(Monitor):
         super().__init__(pattern.parent / "nobody", arguments=arguments)
         at = self._command.index("--base-dir")
         self._command[at : at + 2] = ["--runs", str(pattern)]
+
+
+def test_the_ticks_of_many_runs_are_spread_over_the_interval_and_those_of_few_wait_for_its_end() -> None:
+    assert {1.0} == {share_of_first_tick(n) for n in range(MANY + 1)}
+    tenths = collections.Counter(int(10 * share_of_first_tick(n)) for n in range(MANY + 1, 1000))
+    assert 10 == len(tenths)
+    assert 90 <= min(tenths.values())
+    assert 105 >= max(tenths.values())
 
 
 def test_fifty_runs_are_watched_and_a_bad_one_disturbs_no_other(tmp_path: Path) -> None:
