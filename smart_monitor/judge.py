@@ -363,7 +363,7 @@ class Judge:
             "step": self.step, "by": self.by, "total": self.total, "rate": self.rate, "records": self.records,
             "counts": self.counts,
         }  # fmt: skip
-        return json.loads(json.dumps(found))  # type: ignore[no-any-return]
+        return dict(json.loads(json.dumps(found)))
 
     def _memories(self) -> dict[str, Any]:
         found = {}

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import partial
 
 from smart_monitor.checkpoints.candidate import Candidate, shown
 
@@ -69,8 +70,12 @@ def find_kin(found: Iterable[Candidate]) -> None:
         for candidate in family:
             if candidate.tree.removed:
                 others = [c for c in family if c is not candidate and not c.tree.removed]
-                others.sort(key=lambda c, step=candidate.step or 0: abs((c.step or 0) - step))  # type: ignore[misc]
-                candidate.kin = tuple(others[:KIN])
+                candidate.kin = tuple(sorted(others, key=partial(_apart, candidate))[:KIN])
+
+
+def _apart(one: Candidate, other: Candidate) -> int:
+    """Steps between two candidates."""
+    return abs((one.step or 0) - (other.step or 0))
 
 
 def _was_deleted_from(removed: set[str], names: set[str], name: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -25,7 +26,7 @@ def outcomes() -> Iterator[Outcome]:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     yield _tried("Gradient health monitor", lambda: _monitor(device))
     for version, name in enumerate(LOSSES):
-        yield _tried(f"{name} (v{version})", lambda version=version: _loss(version, device))  # type: ignore[misc]
+        yield _tried(f"{name} (v{version})", partial(_loss, version, device))
 
 
 def _tried(name: str, check: Callable[[], str]) -> Outcome:

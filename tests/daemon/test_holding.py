@@ -140,17 +140,24 @@ def test_a_best_model_takes_the_checkpoint_that_is_written_next_as_well_if_it_is
     assert 2 == len({d["id"] for d in documents})
 
 
-def test_a_promise_outlives_a_kill_and_its_hold_outlives_the_rotation(tmp_path: Path) -> None:
+def killed_while_copying(tmp_path: Path, *earlier: int) -> Trainer:
+    """A monitor is killed while it copies checkpoint-500 for a NaN; checkpoints `earlier` stand beside it."""
     trainer = Trainer(tmp_path)
     trainer.train(1)
-    slow = {"SMART_MONITOR_COPY_RATE_MB": "0.1"}
-    with Monitor(tmp_path, settings=slow) as monitor:
+    with Monitor(tmp_path, settings={"SMART_MONITOR_COPY_RATE_MB": "0.1"}) as monitor:
         monitor.sees(1)
-        trainer.checkpoint(500, keep=1, size=400_000)
+        for step in earlier:
+            trainer.checkpoint(step)
+        trainer.checkpoint(500, size=400_000)
         until(lambda: "checkpoint-500" in folders(tmp_path), "the hold")
         trainer.write(float("nan"))
         until(lambda: list((tmp_path / "snapshots").glob(".partial-*/model/checkpoint-500/*")), "the copy")
         monitor.kill()
+    return trainer
+
+
+def test_a_promise_outlives_a_kill_and_its_hold_outlives_the_rotation(tmp_path: Path) -> None:
+    trainer = killed_while_copying(tmp_path)
     intents = [json.loads(p.read_text()) for p in (tmp_path / ".smart_monitor" / "intents").glob("*.json")]
     assert [True] == [i["needs"]["hold"].startswith("hold-checkpoint-500-") for i in intents]
     trainer.checkpoint(550, keep=1)  # a later one is not what the promise was about
@@ -168,15 +175,7 @@ def test_a_promise_outlives_a_kill_and_its_hold_outlives_the_rotation(tmp_path: 
 
 
 def test_a_promised_hold_that_someone_deleted_is_a_loss_and_told_aloud(tmp_path: Path) -> None:
-    trainer = Trainer(tmp_path)
-    trainer.train(1)
-    with Monitor(tmp_path, settings={"SMART_MONITOR_COPY_RATE_MB": "0.1"}) as monitor:
-        monitor.sees(1)
-        trainer.checkpoint(500, keep=1, size=400_000)
-        until(lambda: "checkpoint-500" in folders(tmp_path), "the hold")
-        trainer.write(float("nan"))
-        until(lambda: list((tmp_path / "snapshots").glob(".partial-*/model/checkpoint-500/*")), "the copy")
-        monitor.kill()
+    killed_while_copying(tmp_path)
     delete_by_hand(tmp_path / "current_model" / "checkpoint-500")
     delete_by_hand(tmp_path / ".smart_monitor" / "holds")
     with Monitor(tmp_path) as monitor:
@@ -190,16 +189,7 @@ def test_a_promised_hold_that_someone_deleted_is_a_loss_and_told_aloud(tmp_path:
 
 
 def test_where_another_took_the_place_of_a_promised_hold_the_snapshot_says_so(tmp_path: Path) -> None:
-    trainer = Trainer(tmp_path)
-    trainer.train(1)
-    with Monitor(tmp_path, settings={"SMART_MONITOR_COPY_RATE_MB": "0.1"}) as monitor:
-        monitor.sees(1)
-        trainer.checkpoint(400)
-        trainer.checkpoint(500, size=400_000)
-        until(lambda: "checkpoint-500" in folders(tmp_path), "the hold")
-        trainer.write(float("nan"))
-        until(lambda: list((tmp_path / "snapshots").glob(".partial-*/model/checkpoint-500/*")), "the copy")
-        monitor.kill()
+    killed_while_copying(tmp_path, 400)
     delete_by_hand(tmp_path / "current_model" / "checkpoint-500")
     delete_by_hand(tmp_path / ".smart_monitor" / "holds")
     with Monitor(tmp_path) as monitor:
