@@ -11,6 +11,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from smart_monitor.model import RECORD, SCHEMA, Record, to_float, to_json
 
 TAIL = 1 << 20
 """Bytes from the end of a file in which, as a rule, all stands that opening it has to know."""
+QUARTER = 900
+"""Seconds: in no time zone of today does a day begin anywhere but at a whole quarter of an hour."""
 _NUMBER = b'{"n": '
 _DEFAULTS = Record("", "", -1)._asdict()
 _WRITTEN = tuple(name for name in Record._fields if name not in ("run", "values", "kind"))
@@ -106,7 +109,7 @@ class Journal:
         if record.kind == RECORD:
             self.records = record.index + 1
         # A clock set back must not put a line before the ones it follows.
-        self._day = max(self._day, time.strftime("%Y%m%d", time.localtime(record.seen)))
+        self._day = max(self._day, _day_of((time.time() if record.seen is None else record.seen) // QUARTER))
         self._file.append(f"{self._day}.jsonl", encode(record, self.number), self._header)
         return self.number
 
@@ -120,6 +123,12 @@ class Journal:
 
     def close(self) -> None:
         self._file.close()
+
+
+@lru_cache(maxsize=2)
+def _day_of(quarter: float) -> str:
+    """The local day of a quarter of an hour of unix time."""
+    return time.strftime("%Y%m%d", time.localtime(quarter * QUARTER))
 
 
 def journal_files(directory: Path) -> list[Path]:

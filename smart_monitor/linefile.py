@@ -27,6 +27,8 @@ class LineFile:
         """Lines that waited in vain: more than BACKLOG of them came while the disk refused."""
         self._file: int | None = None
         self._path = ""
+        self._ours = (0, 0)
+        """Device and inode of the open file: no other can have them while it is open."""
         self._waiting: deque[tuple[str, bytes, bytes]] = deque()
 
     def append(self, name: str, line: str, header: str = "") -> None:
@@ -77,17 +79,16 @@ class LineFile:
             line = header + line
         written = os.write(file, line)
         if written != len(line):
-            os.ftruncate(file, size)
+            os.ftruncate(file, os.fstat(file).st_size - written)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _opened(self, path: str) -> tuple[int, int]:
         """A descriptor of `path`, and its size."""
         if self._file is not None and path == self._path:
-            ours = os.fstat(self._file)
             try:
                 there = os.stat(path)
-                if (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino):
-                    return self._file, ours.st_size
+                if (there.st_dev, there.st_ino) == self._ours:
+                    return self._file, there.st_size
             except FileNotFoundError:
                 pass  # deleted, or rotated away: the next line begins a new one
         self._release()
@@ -97,7 +98,8 @@ class LineFile:
         except FileNotFoundError:
             os.mkdir(self.directory, 0o700 if self.mode == 0o600 else 0o777)  # its parent is made by nobody here
             self._file = os.open(path, flags, self.mode)
-        self._path = path
+        opened = os.fstat(self._file)
+        self._path, self._ours = path, (opened.st_dev, opened.st_ino)
         return self._file, _cut(self._file)
 
 

@@ -26,6 +26,10 @@ def row(step: int, loss: float | None = None, **more: float) -> bytes:
     return json.dumps({"step": step, "loss": 1 / (step + 1) if loss is None else loss} | more).encode() + b"\n"
 
 
+SOON = 0.001
+"""Seconds, fewer than lie between two searches for files."""
+
+
 class Follower:
     """Follows a directory as the monitor does, under a clock of its own."""
 
@@ -34,6 +38,8 @@ class Follower:
         self.cursor: Cursor = {}
         self.mono, self.wall = 1000.0, time.time()
         self.news: list[str] = []
+        self.unmoved = 0
+        """Looks that were known to bring nothing."""
         self.seen = Pass({}, None)  # type: ignore[arg-type]
         self.start()
 
@@ -48,8 +54,13 @@ class Follower:
         self.mono += later
         self.wall += later
         while True:
+            before, unmoved = self.cursor, self.source.unmoved(self.cursor, self.mono)
+            self.unmoved += unmoved
             self.seen = self.source.read(self.cursor, self.wall, self.mono)
             self.cursor = self.seen.cursor
+            if unmoved:
+                assert self.cursor is before
+                assert ([], False, ()) == (self.seen.records, self.seen.heartbeat, self.seen.news)
             self.news += self.seen.news
             found += self.seen.records
             assert not (self.seen.heartbeat and self.seen.records)
@@ -270,8 +281,17 @@ def test_a_quiet_run_gives_the_same_cursor_and_no_news(tmp_path: Path) -> None:
     cursor, news = follower.cursor, list(follower.news)
     for _ in range(5):
         assert [] == follower.look()
+    assert 0 == follower.unmoved  # it was time to search again
+    for _ in range(5):
+        assert [] == follower.look(SOON)
+    assert 5 == follower.unmoved
     assert cursor is follower.cursor
     assert news == follower.news
+    append(tmp_path / "metrics.jsonl", row(2))
+    assert [2] == steps(follower.look(SOON))
+    status(tmp_path, 3)
+    follower.look(SOON)
+    assert 5 == follower.unmoved
 
 
 def test_how_much_was_seen_is_counted(tmp_path: Path) -> None:
@@ -306,6 +326,7 @@ def test_any_split_of_the_bytes_with_restarts_between_gives_the_same_records(wri
                 table = table[count:]
             if restart:
                 follower.start()
+            found += follower.look(SOON)  # before the next search, and after it
             found += follower.look()
         append(base / "m.jsonl", jsonl)
         append(base / "m.csv", table)

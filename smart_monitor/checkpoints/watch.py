@@ -32,7 +32,9 @@ class Watch:
 
     def set(self, folders: Sequence[Folder], candidates: Sequence[Candidate], began: float) -> None:
         """After a scan that began then (unix seconds): what it found, as it found it."""
-        marks: list[tuple[str, _Mark]] = [(str(p), _identity(str(p))) for p in (self._base, self._base / "current_model")]
+        names = {str(folder.path): frozenset(folder.names) for folder in folders}
+        places = (str(self._base), str(self._base / "current_model"))
+        marks: list[tuple[str, _Mark]] = [(p, _identity(p)) for p in places if p not in names]
         for candidate in sorted(candidates, key=lambda c: c.tree.changed, reverse=True)[:MAX_CANDIDATES]:
             inside = dict[str, None]()
             if candidate.tree.files:
@@ -48,8 +50,8 @@ class Watch:
             # Files of the writer that name its latest checkpoint are rewritten in place: that changes no directory.
             latest = [f"{folder.path}/{name}" for name in folder.files if name.startswith("latest")][:MAX_MARKERS]
             marks += [(path, _before(path, began)) for path in latest]
-        self._names = {str(folder.path): frozenset(folder.names) for folder in folders}
-        self._folders = {path: _before(path, began) for path in self._names}
+        self._names = names
+        self._folders = {path: _before(path, began) for path in names}
         self._marks = marks
 
     def stirred(self) -> bool:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 from smart_monitor.daemon.pool import NEVER, Pool, Task
-from smart_monitor.sources import Cursor, Pass, Sight, Source
+from smart_monitor.sources import Cursor, Pass, Sight, Source, Steady
 
 SAMPLE = 0.5
 CROWDED = 0.05
@@ -33,6 +33,7 @@ class Eye:
         crowded: Callable[[], bool] = lambda: False,
     ) -> None:
         self.source = source
+        self._steady = source if isinstance(source, Steady) else None
         self.passes = 0
         """Passes completed since the start."""
         self.last_pass = time.monotonic()
@@ -71,15 +72,30 @@ class Eye:
             self.last_pass = time.monotonic()
             return self.last_pass + CROWDED
         try:
+            if self._is_unmoved():
+                return self._rest(None)
             seen = self.look()
         except Exception as error:
             # A source never raises; if one does all the same, that is said, and the next look may be better.
             why = f"Reading failed: {type(error).__name__}: {error}"
             seen = Pass(self._cursor, Sight(False, why, ""))
             self._report(seen)
+        return self._rest(seen.retry_in)
+
+    def _is_unmoved(self) -> bool:
+        """Is this one of the many looks that bring nothing? Then it was a pass as well."""
+        now = time.monotonic()
+        if self._steady is None or self._last is None or not self._steady.unmoved(self._cursor, now):
+            return False
+        self.passes += 1
+        self.last_pass = now
+        return True
+
+    def _rest(self, retry_in: float | None) -> float:
+        """Ask whether anything stirred elsewhere; the monotonic time of the next look."""
         if self._glance() and not self._closed:
             self._deliver(self, None)
-        return time.monotonic() + (SAMPLE if seen.retry_in is None else min(seen.retry_in, SAMPLE))
+        return time.monotonic() + (SAMPLE if retry_in is None else min(retry_in, SAMPLE))
 
     def look(self) -> Pass:
         """One pass, delivered if it changed anything."""

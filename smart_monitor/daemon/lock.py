@@ -41,6 +41,8 @@ class RunLock:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._fd: int | None = None
+        self._ours = (0, 0)
+        """Device and inode of the file we hold: no other can have them while it is open."""
 
     def acquire(self) -> None:
         """Take it. Raises Held or OSError."""
@@ -50,7 +52,8 @@ class RunLock:
         except (OSError, Held):
             os.close(fd)
             raise
-        self._fd = fd
+        found = os.fstat(fd)
+        self._fd, self._ours = fd, (found.st_dev, found.st_ino)
         # Host and pid are for people, and for network file systems whose flock is local to a host.
         line = {"schema": SCHEMA, "pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
         try:
@@ -73,10 +76,10 @@ class RunLock:
         if self._fd is None:
             return False
         try:
-            there, ours = os.stat(self.path), os.fstat(self._fd)
+            there = os.stat(self.path)
         except OSError:
             return False
-        return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
+        return (there.st_dev, there.st_ino) == self._ours
 
     def release(self) -> None:
         if self._fd is not None:

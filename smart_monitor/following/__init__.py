@@ -14,6 +14,7 @@ import heapq
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -91,6 +92,16 @@ class RunSource:
         """Go on with other settings. From any thread: they hold from the next look on."""
         self._wanted = _Wanted.of(settings)
 
+    def unmoved(self, cursor: Cursor, now_mono: float) -> bool:
+        """As most looks end: is it too soon to search again, and was nothing written since the last look?"""
+        return (
+            cursor is self._cursor
+            and self._sighted.ok
+            and self._wanted == self._settings
+            and not self._is_search_due(now_mono)
+            and all(part.unmoved(now_mono) for part in self._parts)
+        )
+
     def taken_up(
         self, cursor: Cursor, last: Mapping[str, Mapping[str, Record]], counts: Mapping[str, Mapping[str, int]]
     ) -> Cursor:  # fmt: skip
@@ -139,7 +150,7 @@ class RunSource:
             changed |= self._search(seen, now_wall, now_mono, at_once=True)
             changed |= self._look([p for p in self._parts if p not in known], seen, now_wall, now_mono, final)
         if self._sighted.ok and not changed and all(p.rests for p in self._parts):
-            seen.sight = self._sighted  # as most looks end: nothing was written since the last one
+            seen.sight = self._sighted  # nothing was written since the last one
             return seen
         changed |= self._release(seen, now_mono)
         given = self._give(seen, now_mono)
@@ -195,7 +206,7 @@ class RunSource:
         """The same parts under other options."""
         only, options, _ = self._settings
         for part in self._parts:
-            part.source = part.seen.open(self.run, part.name, options)
+            part.use(part.seen.open(self.run, part.name, options))
         if only:
             self._parts = [p for p in self._parts if p.name != "status" or only == "status"]
 
@@ -209,10 +220,8 @@ class RunSource:
 
     def _search(self, seen: Pass, now_wall: float, now_mono: float, *, at_once: bool = False) -> bool:
         """Look for files, if it is time or `at_once`; did that change what is read?"""
-        only, options, every = self._settings
-        if not any(p.sight.ok for p in self._parts):
-            every = min(every, EAGER)
-        if self._found is not None and not at_once and 0 <= now_mono - self._looked < max(every, self._tired):
+        only, options, _ = self._settings
+        if not at_once and not self._is_search_due(now_mono):
             return False
         self._looked = now_mono
         if self._found is not None and not self._found.moved_on():
@@ -228,6 +237,12 @@ class RunSource:
         seen.news += tuple(news)
         self._tired = self._rest * taken
         return changed
+
+    def _is_search_due(self, now_mono: float) -> bool:
+        every = self._settings.every
+        if not any(p.sight.ok for p in self._parts):
+            every = min(every, EAGER)
+        return self._found is None or not 0 <= now_mono - self._looked < max(every, self._tired)
 
     def _choose(self, found: Found, now_wall: float, now_mono: float) -> tuple[bool, list[str]]:
         """Take up what was chosen and let go what something newer took the place of; (did that change anything, sentences)."""
@@ -309,7 +324,8 @@ class RunSource:
         if givers and len(self._parts) > 1:
             self._unseat(givers, now_mono)
         taken = False
-        for _, at, record, raw in heapq.merge(*(p.give(at, horizon) for at, p in enumerate(givers)), key=lambda g: g[:2]):
+        given = [p.give(at, horizon) for at, p in enumerate(givers)]
+        for _, at, record, raw in heapq.merge(*given, key=lambda g: g[:2]) if len(given) > 1 else chain(*given):
             part = givers[at]
             taken = True
             part.heard = now_mono

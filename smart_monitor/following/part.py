@@ -12,7 +12,7 @@ from typing import Any
 from smart_monitor.discovery import Seen
 from smart_monitor.merging import Course
 from smart_monitor.model import RECORD, Record
-from smart_monitor.sources import Cursor, Pass, Sight, Source, formats
+from smart_monitor.sources import Cursor, Pass, Sight, Source, Steady, formats
 from smart_monitor.sources.marks import mark
 
 QUIET_COST = 1000.0
@@ -49,7 +49,8 @@ class Part:
     """`entry` is where it stands, as `state` gave it; `heard` monotonic seconds of its last record."""
 
     def __init__(self, seen: Seen, entry: dict[str, Any], source: Source, heard: float) -> None:
-        self.seen, self.source, self.heard = seen, source, heard
+        self.seen, self.heard = seen, heard
+        self.use(source)
         self.name: str = entry["name"]
         self.key = seen.format.name, seen.place
         self._place: str = entry["place"]
@@ -78,6 +79,11 @@ class Part:
         self._lost: float | None = None
         self._next = float("-inf")
         self._state: dict[str, Any] | None = entry
+
+    def use(self, source: Source) -> None:
+        """Read by this one from now on."""
+        self.source = source
+        self._steady = source if isinstance(source, Steady) else None
 
     @property
     def every_row(self) -> bool:
@@ -111,6 +117,10 @@ class Part:
     def rests(self) -> bool:
         """Is there nothing to do for it until it is written to?"""
         return self.retry is None and not self.ahead and not self.torn and (self.sight.ok or not self.rows)
+
+    def unmoved(self, now_mono: float) -> bool:
+        """Would a look bring nothing, for certain?"""
+        return self._steady is not None and self.rests and self._steady.unmoved(self._after, now_mono)
 
     @property
     def reached(self) -> float:

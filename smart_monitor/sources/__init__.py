@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from smart_monitor.model import Reading, Record
 
@@ -87,6 +87,15 @@ class Source(Protocol):
 
     def resumed(self, cursor: Cursor, last: Sequence[Record], count: int) -> Cursor:
         """Where it stands after `count` lines that reading on from `cursor` gave; `last`: the last record and state of them."""
+        ...
+
+
+@runtime_checkable
+class Steady(Protocol):
+    """A source that can tell by a stat or two that a look would bring nothing."""
+
+    def unmoved(self, cursor: Cursor, now_mono: float) -> bool:
+        """Does all stand as it stood when `read` gave this cursor, and was it in order? If not, or in doubt: False."""
         ...
 
 

@@ -140,6 +140,15 @@ class AppendedFile:
         finally:
             os.close(fd)
 
+    def unmoved(self, cursor: Cursor, now_mono: float) -> bool:
+        """Does the file stand there as it was read, with no line or table that is waited for?"""
+        if "waits" in cursor or "known" in cursor.get("inner", ()):
+            return False
+        try:
+            return identity_of(os.stat(self.path)) == cursor.get("file")
+        except OSError:
+            return False
+
     def whole(self, tell: Callable[[str], None] = lambda _: None) -> Iterator[Record]:
         """Every record of the finished file, in constant memory and without `seen`; oddities are told on the way.
 

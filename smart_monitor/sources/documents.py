@@ -25,7 +25,7 @@ def parse_json(raw: bytes, where: str) -> Any:
     if not raw.strip(b" \t\r\n\0"):
         raise Torn("it is empty")
     try:
-        return json.loads(raw.decode("utf-8-sig"))
+        return json.loads(raw.decode().removeprefix("\ufeff"))
     except UnicodeDecodeError as error:
         if error.end >= len(raw) and error.reason == "unexpected end of data":
             raise Torn("it ends in the middle of a character") from None
@@ -40,13 +40,15 @@ def parse_json(raw: bytes, where: str) -> Any:
         raise CannotSee(f"{where} needs more memory than there is.") from None
 
 
-def document_bytes(path: str, max_bytes: int) -> tuple[bytes | None, os.stat_result]:
-    """The content (None: too large) and the stat under which reading began. Raises CannotSee."""
-    fd, found = open_regular(path)
+def document_bytes(path: str, max_bytes: int, known: os.stat_result | None = None) -> tuple[bytes | None, os.stat_result]:
+    """The content (None: too large) and the stat under which reading began; `known`: that of a moment ago. Raises CannotSee."""
+    fd, found = open_regular(path, known)
     try:
         if found.st_size > max_bytes:
             return None, found
-        raw = read_up_to(fd, max_bytes + 1)
+        raw = read_up_to(fd, found.st_size + 1)  # room for the largest would be made anew for each of the many small ones
+        if len(raw) > found.st_size:
+            raw += read_up_to(fd, max_bytes + 1 - len(raw), len(raw))
         return (raw if len(raw) <= max_bytes else None), found
     except OSError as error:
         raise CannotSee(why(path, error)) from None

@@ -23,13 +23,13 @@ class CannotSee(Exception):
     """A file can't be read; the text is one sentence."""
 
 
-def open_regular(path: str) -> tuple[int, os.stat_result]:
-    """A descriptor of the regular file at `path` (links followed) and its stat. Raises CannotSee.
+def open_regular(path: str, known: os.stat_result | None = None) -> tuple[int, os.stat_result]:
+    """A descriptor of the regular file at `path` (links followed) and its stat; `known`: that of a moment ago. Raises CannotSee.
 
     Looks before it opens, since opening a pipe would be felt by its writer, and again afterwards.
     """
     try:
-        must_be_regular(path, os.stat(path))
+        must_be_regular(path, os.stat(path) if known is None else known)
         try:
             fd = os.open(path, _FLAGS | _NOATIME)  # granted to the owner of the file and to root only
         except PermissionError:

@@ -37,6 +37,8 @@ class StatusFile:
         self.run = run
         self.max_bytes = max_bytes
         self.paths = (str(Path(base) / "status" / FILE_NAME), str(Path(base) / FILE_NAME))
+        self._at = self.paths[0]
+        """Where it was last read."""
 
     def read(self, cursor: Cursor, now_wall: float, now_mono: float, final: bool = False) -> Pass:
         """Look once; `now_wall` in unix seconds, `now_mono` in seconds of a clock that never steps; `final` changes nothing."""
@@ -48,8 +50,9 @@ class StatusFile:
         if cursor.get("file") == identity and "again" not in cursor:
             reason = cursor.get("why", "")
             return Pass(cursor, Sight(not reason, reason, path))
+        self._at = path
         try:
-            raw, found = document_bytes(path, self.max_bytes)
+            raw, found = document_bytes(path, self.max_bytes, found)
         except CannotSee as error:
             return Pass(cursor, Sight(False, str(error), path))
         identity = identity_of(found)
@@ -73,6 +76,18 @@ class StatusFile:
             self._judge(reading, raw, now_wall, seen)
         seen.heartbeat = written and not seen.records
         return seen
+
+    def unmoved(self, cursor: Cursor, now_mono: float) -> bool:
+        """Does the file stand there as it was read, and no other beside it? Or is there still none?"""
+        if "file" not in cursor:
+            return not any(os.access(path, os.F_OK) for path in self.paths)
+        if "again" in cursor or "why" in cursor or "torn" in cursor:
+            return False
+        path, other = self.paths if self._at == self.paths[0] else self.paths[::-1]
+        try:
+            return identity_of(os.stat(path)) == cursor.get("file") and not os.access(other, os.F_OK)
+        except OSError:
+            return False
 
     def whole(self, tell: Callable[[str], None]) -> Iterator[Record]:
         """What it says now, numbered from 0. Raises CannotSee."""

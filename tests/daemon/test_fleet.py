@@ -224,17 +224,19 @@ class Hanging:
     def __init__(self) -> None:
         self.go, self.begun = threading.Event(), threading.Event()
 
-    def read(self, cursor: Cursor, now_wall: float, now_mono: float, final: bool = False) -> Pass:
+    def unmoved(self, cursor: Cursor, now_mono: float) -> bool:
         self.begun.set()
         self.go.wait(60)
+        return False
+
+    def read(self, cursor: Cursor, now_wall: float, now_mono: float, final: bool = False) -> Pass:
         return Pass(cursor, Sight(True, "", "somewhere"))
 
 
 def test_reads_that_hang_blind_their_own_run_and_no_other(bases: list[Path], runs: list[Run]) -> None:
     dead = [Hanging(), Hanging()]
     for run, source in zip(runs[:2], dead, strict=True):
-        assert run.eye is not None
-        run.eye.source = source
+        run.source.unmoved, run.source.read = source.unmoved, source.read  # type: ignore[method-assign]
         assert source.begun.wait(20)
     for base in bases[:2]:
         until(lambda base=base: "does not return (a hung mount?)" in text(base), "word of it")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from pathlib import Path
@@ -19,6 +20,7 @@ from smart_monitor.daemon.schedule import Schedule
 from smart_monitor.journal import Journal
 from smart_monitor.model import Record
 from smart_monitor.sources import Cursor, Pass, Sight
+from smart_monitor.sources.status_json import StatusFile
 from tests.daemon.watching import Trainer, serve, until
 
 pytestmark = pytest.mark.timeout(180)
@@ -122,6 +124,19 @@ def test_a_read_that_hangs_makes_its_run_blind_and_one_that_returns_ends_it(log:
         "WARNING Can't see: a read of /mnt/run does not return (a hung mount?)",
         "INFO Reads somewhere again",
     ] == log[1]
+
+
+def test_a_look_that_is_known_to_bring_nothing_is_a_pass_and_checkpoints_are_asked_about_all_the_same(tmp_path: Path) -> None:
+    source, passes, glances = StatusFile(tmp_path, "run"), [], []
+    eye = Eye(source, {}, lambda _, seen: passes.append(seen), lambda: bool(glances.append(0)))
+    (tmp_path / "training_status.json").write_text('{"step": 1, "loss": 1.0}')
+    os.utime(tmp_path / "training_status.json", (1e9, 1e9))  # written so long ago that nobody looks at it again
+    reads = []
+    real = source.read
+    source.read = lambda *given: reads.append(0) or real(*given)  # type: ignore[func-returns-value, method-assign]
+    for number in (1, 2, 3):
+        eye.work()
+        assert (number, number, 1, 1) == (eye.passes, len(glances), len(reads), len(passes))
 
 
 def test_sight_that_comes_and_goes_does_not_fill_the_log(log: tuple[Log, list[str]]) -> None:

@@ -6,6 +6,7 @@ import copy
 import importlib
 import json
 import pkgutil
+import shutil
 import sqlite3
 import tempfile
 from collections.abc import Callable
@@ -17,7 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import smart_monitor.sources
-from smart_monitor.sources import Cursor, Options, Pass, Source, formats
+from smart_monitor.sources import Cursor, Options, Pass, Source, Steady, formats
+from smart_monitor.sources.status_json import StatusFile
 from tests.sources import stores, wandb_log
 from tests.sources.cutting import ignored
 from tests.sources.events import BEGINNING, event, record
@@ -139,7 +141,10 @@ ROWS = 30
 def look(source: Source, cursor: Cursor, mono: float = 1.0, final: bool = False) -> Pass:
     """One look, under the laws that hold for each."""
     before = copy.deepcopy(cursor)
+    unmoved = isinstance(source, Steady) and source.unmoved(cursor, mono) and not final
     seen = source.read(cursor, 1e9, mono, final)
+    if unmoved:
+        assert (cursor, [], False, ()) == (seen.cursor, seen.records, seen.heartbeat, seen.oddities)
     assert cursor == before, "the cursor given is not changed"
     assert seen.cursor == json.loads(json.dumps(seen.cursor, allow_nan=False)), "a cursor is plain JSON"
     assert seen.sight.ok == (not seen.sight.why)
@@ -185,6 +190,29 @@ def test_a_restart_between_any_two_rows_gives_the_same_records(kind: type[Any], 
     assert [r._replace(seen=None) for r in results[0] if r.index >= 0] in ([], whole)
     assert list(range(len(whole))) == [r.index for r in whole]
     assert ROWS - 1 == whole[-1].step
+
+
+@pytest.mark.parametrize("kind", [k for k in SOURCES if hasattr(k, "unmoved")], ids=lambda k: k.__name__)
+def test_what_was_read_is_unmoved_until_it_is_written_again(kind: type[Any], tmp_path: Path) -> None:
+    way = WAYS[kind.__name__]
+    source, cursor = way.make(kind, tmp_path), {}
+    for row in range(3):
+        way.write(tmp_path, row)
+        assert not source.unmoved(cursor, 1.0)
+        cursor = look(source, cursor).cursor
+        assert source.unmoved(cursor, 1.0)
+    shutil.rmtree(tmp_path)
+    assert not source.unmoved(cursor, 1.0)
+
+
+def test_a_status_file_is_not_unmoved_once_another_stands_in_the_other_place(tmp_path: Path) -> None:
+    source, way = StatusFile(tmp_path, "run"), WAYS["StatusFile"]
+    way.write(tmp_path, 0)
+    cursor = look(source, {}).cursor
+    assert source.unmoved(cursor, 1.0)
+    (tmp_path / "status").mkdir()
+    (tmp_path / "status" / "training_status.json").write_bytes(json_row(1))
+    assert not source.unmoved(cursor, 1.0)
 
 
 @every
