@@ -6,14 +6,18 @@ All of it is read on the thread of slow jobs: a hung mount or driver stops these
 from __future__ import annotations
 
 import os
+import re
+import time
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 import psutil
 
 from smart_monitor.daemon import gpu
+from smart_monitor.daemon.process import said
 
 CGROUPS = "/sys/fs/cgroup"
+_INACTIVE = re.compile(rb"^(?:total_)?inactive_file (\d+)$", re.MULTILINE)
 UNLIMITED = 1 << 60
 """Bytes from which a memory limit is none (version 1 of cgroups writes the largest number there is)."""
 
@@ -25,7 +29,6 @@ def figures(outs: Mapping[str, int | None]) -> Mapping[str, dict[str, float]]:
     the trainer (or else ours) has a limit; and NVML's where it is installed. What can't be read is left out.
     """
     common = _common() | gpu.figures()
-    ours = memory_group(None)
     groups: dict[str, float | None] = {}
     found: dict[str, dict[str, float]] = {}
     for out, pid in outs.items():
@@ -34,7 +37,7 @@ def figures(outs: Mapping[str, int | None]) -> Mapping[str, dict[str, float]]:
             mine["disk_free_bytes"] = float(psutil.disk_usage(out).free)
         except (OSError, psutil.Error):
             pass
-        group = (memory_group(pid) if pid is not None else "") or ours
+        group = (memory_group(pid) if pid is not None else "") or memory_group(None)
         if group and group not in groups:
             groups[group] = group_percent(group)
         if group and (share := groups[group]) is not None:
@@ -48,19 +51,23 @@ def _common() -> dict[str, float]:
     try:
         found["host_cpu_percent"] = psutil.cpu_percent(None)
         found["host_memory_percent"] = psutil.virtual_memory().percent
-        swap = psutil.swap_memory()
-        if swap.total:
-            found["host_swap_percent"] = swap.percent
+        if _has_swap(int(time.monotonic() // 600)):
+            found["host_swap_percent"] = psutil.swap_memory().percent
     except (OSError, psutil.Error, RuntimeError):
         pass
     return found
 
 
+@lru_cache(maxsize=1)
+def _has_swap(_: int) -> bool:
+    """Asked anew every ten minutes: psutil goes through all of /proc/vmstat for it."""
+    return psutil.swap_memory().total > 0
+
+
 def memory_group(pid: int | None) -> str:
     """The directory of the memory cgroup of a process (None: of ours); empty if there is none that can be read."""
     try:
-        with open(f"/proc/{'self' if pid is None else pid}/cgroup", encoding="utf-8", errors="replace") as file:
-            return _directory(file.read(1 << 14).splitlines())
+        return _directory(os.fsdecode(said(f"/proc/{'self' if pid is None else pid}/cgroup")).splitlines())
     except OSError:
         return ""
 
@@ -102,8 +109,7 @@ def group_percent(place: str, root: str = CGROUPS) -> float | None:
 
 def _number(place: str, name: str) -> int | None:
     try:
-        with open(os.path.join(place, name), encoding="ascii") as file:
-            return int(file.read(64))
+        return int(said(f"{place}/{name}"))
     except (OSError, ValueError):
         return None  # "max"
 
@@ -111,11 +117,7 @@ def _number(place: str, name: str) -> int | None:
 def _inactive(place: str) -> int:
     """File pages that the kernel takes back before it ends anybody, in bytes."""
     try:
-        with open(os.path.join(place, "memory.stat"), encoding="ascii") as file:
-            for line in file:
-                name, _, number = line.partition(" ")
-                if name in ("inactive_file", "total_inactive_file"):
-                    return int(number)
-    except (OSError, ValueError):
-        pass
-    return 0
+        found = _INACTIVE.search(said(f"{place}/memory.stat"))
+        return int(found[1]) if found else 0
+    except OSError:
+        return 0

@@ -1,7 +1,8 @@
 """A few threads that do the work of many runs, and the replacing of those that hang.
 
 A task is done by one thread at a time and says when it is due again. A thread that does not come back from a task
-(a hung mount) is left with it, and another takes its place: only what lies on that mount waits.
+(a hung mount) is left with it, and another takes its place: only what lies on that mount waits. One of the threads
+that have nothing to do listens to descriptors (file-system events), so that they need no thread of their own.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from itertools import count
+
+from smart_monitor.daemon.ear import Ear
 
 NEVER = float("inf")
 STUCK = 1.0
@@ -61,6 +64,9 @@ class Pool:
         self._heap: list[tuple[float, int, Task]] = []
         self._number = count()
         self._workers: list[_Worker] = []
+        self._ear: Ear | None = None
+        self._listening, self._waiting = False, 0
+        """Does one of those who wait listen; how many do not."""
         self._stuck: Counter[str] = Counter()
         self._ended = False
 
@@ -71,7 +77,7 @@ class Pool:
         task = Task(work, place)
         with self._turn:
             self._put(task, due)
-            self._turn.notify()
+            self._call()
         return task
 
     def wake(self, task: Task) -> None:
@@ -81,11 +87,25 @@ class Pool:
                 task.again = True
             elif not task.gone and task.due > 0.0:
                 self._put(task, 0.0)
-                self._turn.notify()
+                self._call()
 
     def remove(self, task: Task) -> None:
         """Do it no more."""
         task.gone = True
+
+    def listen(self, fd: int, hear: Callable[[], None]) -> None:
+        """Call `hear` whenever `fd` can be read: it must read all there is, and never wait or raise. Raises OSError."""
+        with self._turn:
+            if self._ear is None:
+                self._ear = Ear()
+            self._ear.add(fd, hear)
+            self._call()
+
+    def unlisten(self, fd: int) -> None:
+        """Listen to it no more; to be called before it is closed."""
+        with self._turn:
+            if self._ear is not None:
+                self._ear.remove(fd)
 
     def attend(self, now: float) -> None:
         """Called every second or so, by whoever does not hang: replace who does."""
@@ -104,6 +124,7 @@ class Pool:
         """Nothing more is begun."""
         with self._turn:
             self._ended = True
+            self._call()
             self._turn.notify_all()
 
     # -- the threads ------------------------------------------------------------------------------
@@ -133,16 +154,51 @@ class Pool:
                     heapq.heappop(self._heap)
                 now = time.monotonic()
                 if not self._heap or self._heap[0][0] > now:
-                    self._turn.wait(max(self._heap[0][0] - now, self.grain) if self._heap else None)
+                    self._wait(max(self._heap[0][0] - now, self.grain) if self._heap else None)
                     continue
                 _, _, task = heapq.heappop(self._heap)
                 if self._stuck[task.place] >= MOST_OF_ONE:
                     self._put(task, now + AGAIN)
                     continue
                 task.due, task.since, worker.task = NEVER, now, task
+                self._pass_on()
                 return task
             self._workers.remove(worker)
+            self._pass_on()
             return None
+
+    def _wait(self, seconds: float | None) -> None:
+        """Until a task may be due. One of those who wait listens meanwhile, and does at once what it hears."""
+        if self._listening or not self._ear:
+            self._waiting += 1
+            self._turn.wait(seconds)
+            self._waiting -= 1
+            return
+        self._listening, heard = True, []
+        self._turn.release()
+        try:
+            heard = self._ear.wait(seconds)
+        finally:
+            self._turn.acquire()
+            self._listening = False
+        self._turn.release()
+        try:
+            for hear in heard:
+                hear()
+        finally:
+            self._turn.acquire()
+
+    def _call(self) -> None:
+        """Somebody who waits shall look again."""
+        if self._listening and self._ear is not None:
+            self._ear.ring()
+        else:
+            self._turn.notify()
+
+    def _pass_on(self) -> None:
+        """Who stops waiting lets another listen."""
+        if self._ear and self._waiting and not self._listening:
+            self._turn.notify()
 
     @staticmethod
     def _is_stale(due: float, _number: int, task: Task) -> bool:

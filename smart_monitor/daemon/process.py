@@ -53,11 +53,19 @@ class Process:
         return not self.doing
 
 
+def said(path: str) -> bytes:
+    """What a small file of the kernel says: /proc and /sys give it whole at one read. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(fd, 1 << 14)
+    finally:
+        os.close(fd)
+
+
 def look(pid: int) -> Process | None:
     """The process `pid` of our own namespace; None if there is none (that we may see)."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read(4096).rpartition(b")")[2].split()
+        fields = said(f"/proc/{pid}/stat").rpartition(b")")[2].split()
         state = fields[0].decode()
         ended = state in ENDED
         return Process(
@@ -89,7 +97,7 @@ def concerns(pid: int, places: Sequence[str]) -> bool:
     user's process is not judged by what can't be seen of it.
     """
     try:
-        command, stands = _bytes(pid, "cmdline"), os.readlink(f"/proc/{pid}/cwd")
+        command, stands = said(f"/proc/{pid}/cmdline"), os.readlink(f"/proc/{pid}/cwd")
         if b"python" in command or os.path.basename(os.readlink(f"/proc/{pid}/exe")).startswith("python"):
             return True
     except PermissionError:
@@ -103,11 +111,6 @@ def concerns(pid: int, places: Sequence[str]) -> bool:
 
 def _within(inner: str, outer: str) -> bool:
     return inner == outer or inner.startswith(f"{outer.rstrip('/')}/")
-
-
-def _bytes(pid: int, name: str) -> bytes:
-    with open(f"/proc/{pid}/{name}", "rb") as file:
-        return file.read(1 << 14)
 
 
 @lru_cache(maxsize=1)

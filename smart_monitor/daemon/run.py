@@ -118,7 +118,7 @@ class Run:
 
     def _look(self, deliver: Callable[[Eye, Pass | None], None], pool: Pool, crowded: Callable[[], bool]) -> None:
         self.eye = Eye(self.source, dict(self.cursor), deliver, self.keeper.holding.glance, crowded)
-        self.wake = Wake(self.eye, lambda: self.source.paths) if self.settings.watchdog and self.watchdog else None
+        self.wake = Wake(self.eye, lambda: self.source.paths, pool) if self.settings.watchdog and self.watchdog else None
         self.outlook.begin(self.eye)
         self.eye.start(pool, mount_point(self.place.base.absolute()))
         if self.wake is not None:

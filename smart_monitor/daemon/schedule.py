@@ -1,8 +1,13 @@
-"""Slow jobs on a thread of their own: host figures, once every poll interval, and the daily call for retention."""
+"""Slow jobs, off the main thread: host figures, once every poll interval, and, by apscheduler, the daily call for retention.
+
+The figures have a plain thread: for so frequent a job, apscheduler's own work would cost more than the figures do.
+"""
 
 from __future__ import annotations
 
 import logging
+import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -38,29 +43,36 @@ class Schedule:
 
     def close(self) -> None:
         """End it, whether it lives or not; nothing is waited for."""
-        try:
-            self.scheduler.shutdown(wait=False)
-        except SchedulerNotRunningError:
-            pass  # it has ended by itself
-
-    def _run(self) -> None:
-        self.hanging = True
-        self._job()
-        self.hanging = False
+        self._ended.set()
+        if self._scheduler is not None:
+            try:
+                self._scheduler.shutdown(wait=False)
+            except SchedulerNotRunningError:
+                pass  # it has ended by itself
 
     def _start(self, seconds: float) -> None:
-        self.scheduler = BackgroundScheduler(
-            executors={"default": ThreadPoolExecutor(1)},
+        self._ended = threading.Event()
+        self.ticker = threading.Thread(target=self._tick, args=(self._ended, seconds), name="host", daemon=True)
+        self.ticker.start()
+        self._scheduler = None if self._daily is None else self._begun(self._daily)
+
+    def _tick(self, ended: threading.Event, seconds: float) -> None:
+        due = time.monotonic() + seconds
+        while not ended.wait(max(0.0, due - time.monotonic())):
+            self.hanging = True
+            self._job()
+            self.hanging = False
             # One late tick is worth more than none; two at once are worth no more than one.
+            due = max(due + seconds, time.monotonic())
+
+    def _begun(self, daily: Callable[[], None]) -> BackgroundScheduler:
+        scheduler = BackgroundScheduler(
+            executors={"default": ThreadPoolExecutor(1)},
             job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
             timezone="UTC",
         )
-        # A trigger and not its name: the name would be looked up among all that is installed.
-        self.scheduler.add_job(self._run, IntervalTrigger(seconds=seconds, timezone="UTC"))
-        if self._daily is not None:
-            self._add_daily(self._daily)
-        self.scheduler.start()
-
-    def _add_daily(self, job: Callable[[], None]) -> None:
         first = datetime.now(UTC) + timedelta(seconds=min(SETTLE, self._hours * 3600))
-        self.scheduler.add_job(job, IntervalTrigger(hours=self._hours, start_date=first, timezone="UTC"))
+        # A trigger and not its name: the name would be looked up among all that is installed.
+        scheduler.add_job(daily, IntervalTrigger(hours=self._hours, start_date=first, timezone="UTC"))
+        scheduler.start()
+        return scheduler

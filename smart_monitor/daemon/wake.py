@@ -1,12 +1,8 @@
 """Wakes an eye sooner than its next stat, by file-system events; never trusted, always watched.
 
-Events are lost on network mounts, behind symbolic links and for replaced directories; a thread that waits for
-them can die of one exception and nobody hears. So its directories are set anew at every scan, and when the
-eye finds changes that no event announced it is replaced; if that does not help it is given up for an
-hour, and the stat goes on without it.
-
-Of watchdog we use the thread that reads inotify. Its observer would pass each event on to two threads more, and
-beside a trainer that writes once a second those wakes cost more than all reading and judging of what it wrote.
+Events are lost on network mounts, behind symbolic links and for replaced directories, and nobody hears of it. So the
+directories are set anew at every scan, and when the eye finds changes that no event announced the inotify instance is
+replaced; if that does not help it is given up for an hour, and the stat goes on without it.
 """
 
 from __future__ import annotations
@@ -15,13 +11,13 @@ import os
 import time
 from collections.abc import Callable, Iterable
 
-from watchdog.observers.inotify_c import CallbackId, InotifyConstants, InotifyEvent, InotifyFD, Mask, WatchDescriptor
-
 from smart_monitor.daemon.eye import Eye
+from smart_monitor.daemon.inotify import CLOSED, GONE, GROWS, OVERFLOW, RENAMED, Inotify
+from smart_monitor.daemon.pool import Pool
 from smart_monitor.sources.status_json import FILE_NAME
 
 UNANNOUNCED = 3
-"""Changes in one scan interval without a single event: the observer is deaf."""
+"""Changes in one scan interval without a single event: inotify is deaf here."""
 REPLACEMENTS = 3
 GIVEN_UP = 3600.0
 """Seconds without events after the last replacement did not help."""
@@ -31,20 +27,17 @@ RESCAN = 1.0
 AT_MOST = 0.1
 """Seconds between two wakes for a file that is written to and stays open."""
 
-RENAMED = InotifyConstants.IN_MOVED_TO
-CLOSED = InotifyConstants.IN_CLOSE_WRITE
-GROWS = InotifyConstants.IN_MODIFY
-
-_Key = tuple[str, int, int]
+_Key = tuple[int, int]
+"""Device and inode: the kernel has one watch of a directory, whatever paths lead there."""
 
 
 class _Watched:
     """One directory that is listened to."""
 
-    def __init__(self, eye: Eye, names: frozenset[str]) -> None:
-        self._eye, self.names = eye, names
+    def __init__(self, names: frozenset[str]) -> None:
+        self.names = names
         """Files to hear of; an empty name stands for all."""
-        self.number = WatchDescriptor(-1)
+        self.number = -1
         self.events = 0
         """Those that are listened for."""
         self.gone = False
@@ -60,33 +53,28 @@ class _Watched:
         # Who renames into place closes a temporary file each time, which need not wake anybody.
         return RENAMED if self.heard == RENAMED else RENAMED | CLOSED
 
-    def on_event(self, event: InotifyEvent) -> None:
-        try:
-            if event.mask & GROWS:  # a log that stays open; the next stat finds what comes meanwhile
-                now = time.monotonic()
-                if now - self._woke < AT_MOST:
-                    return
-                self._woke = now
-            if "" in self.names or os.fsdecode(event.name) in self.names:
-                self.heard |= event.mask & (RENAMED | CLOSED)
-                self._eye.wake()
-        except Exception:  # an exception here would end the thread for good, and silently
-            self._eye.wake()
-
-    def on_watch_deleted(self, wd: WatchDescriptor) -> None:
-        self.gone = True
-
-    def on_queue_overflow(self) -> None:
-        self._eye.wake()
+    def hears(self, what: int, name: str) -> bool:
+        """Take in an event; is it worth a look?"""
+        self.gone |= bool(what & GONE)
+        if what & GROWS:  # a log that stays open; the next stat finds what comes meanwhile
+            now = time.monotonic()
+            if now - self._woke < AT_MOST:
+                return False
+            self._woke = now
+        if "" not in self.names and name not in self.names:
+            return False
+        self.heard |= what & (RENAMED | CLOSED)
+        return True
 
 
 class Wake:
-    """The observer of one eye. `check` is called at every scan."""
+    """The events of one eye, heard by whoever waits in `pool`. `check` is called at every scan."""
 
-    def __init__(self, eye: Eye, paths: Callable[[], Iterable[str]]) -> None:
-        self._eye, self._paths = eye, paths
-        self.observer: InotifyFD | None = None
+    def __init__(self, eye: Eye, paths: Callable[[], Iterable[str]], pool: Pool) -> None:
+        self._eye, self._paths, self._pool = eye, paths, pool
+        self.inotify: Inotify | None = None
         self._watched: dict[_Key, _Watched] = {}
+        self._numbered: dict[int, _Watched] = {}
         self._replaced = 0
         self._until = 0.0
         self._seen = (0, 0)
@@ -95,7 +83,7 @@ class Wake:
         """Why there are no events; empty while there are."""
 
     def check(self) -> str:
-        """Set the watches anew and see whether the observer still hears; a sentence if something was mended."""
+        """Set the watches anew and see whether anything is still heard; a sentence if something was mended."""
         now = time.monotonic()
         if now < self._until:
             return ""
@@ -104,8 +92,8 @@ class Wake:
         self._seen = (changes, wakes)
         if heard:
             self._replaced = 0
-        if self.observer is not None and ((dead := not self.observer.is_alive()) or (deaf and self._watched)):
-            return self._replace("died" if dead else "went deaf", now)
+        if self.inotify is not None and (self.inotify.failed or (deaf and self._watched)):
+            return self._replace("failed" if self.inotify.failed else "went deaf", now)
         self._watch()
         return ""
 
@@ -119,12 +107,24 @@ class Wake:
             self._watch()
 
     def close(self) -> None:
-        if self.observer is not None:
-            self.observer.stop()
-            if self.observer.is_alive():
-                self.observer.join(2)
-            self.observer = None
+        if self.inotify is not None:
+            self._pool.unlisten(self.inotify.fd)
+            self.inotify.close()
+            self.inotify = None
             self._watched.clear()
+            self._numbered.clear()
+
+    def _hear(self) -> None:
+        """On the thread that waits: wake the eye if an event is worth it."""
+        inotify = self.inotify
+        if inotify is None:
+            return
+        for number, what, name in inotify.events():
+            watched = self._numbered.get(number)
+            if what & OVERFLOW or (watched is not None and watched.hears(what, name)):
+                self._eye.wake()
+        if inotify.failed:
+            self._pool.unlisten(inotify.fd)
 
     def _replace(self, how: str, now: float) -> str:
         self.close()
@@ -139,41 +139,35 @@ class Wake:
     def _watch(self) -> None:
         wanted = _directories(self._paths())
         for key in [k for k, w in self._watched.items() if w.gone]:
-            del self._watched[key]
+            self._numbered.pop(self._watched.pop(key).number, None)
         for key in wanted.keys() & self._watched.keys():
-            self._watched[key].names = wanted[key]
-        left = [k for k, w in self._watched.items() if k not in wanted or w.events != w.wanted()]
-        if self.observer is not None and not left and wanted.keys() == self._watched.keys():
+            self._watched[key].names = frozenset(wanted[key][1])
+        if self.inotify is not None and wanted.keys() == {k for k, w in self._watched.items() if w.events == w.wanted()}:
             return
         try:
-            if self.observer is None:
-                self.observer = InotifyFD()
-                self.observer.start()
-            for key in left:
+            if self.inotify is None:
+                self.inotify = Inotify()
+                self._pool.listen(self.inotify.fd, self._hear)
+            for key in self._watched.keys() - wanted.keys():
                 watched = self._watched.pop(key)
-                self.observer.remove_callbacks([(watched.number, CallbackId(id(watched)))])
-                if key in wanted:
-                    self._listen(key, watched)
-            for key in wanted.keys() - self._watched.keys():
-                self._listen(key, _Watched(self._eye, wanted[key]))
+                self._numbered.pop(watched.number, None)
+                self.inotify.unwatch(watched.number)
+            for key, (directory, names) in wanted.items():
+                watched = self._watched.get(key) or _Watched(frozenset(names))
+                watched.events = watched.wanted()
+                watched.number = self.inotify.watch(directory, watched.events)
+                self._watched[key] = self._numbered[watched.number] = watched
             self.trouble = ""
-        except (OSError, RuntimeError) as error:
+        except OSError as error:
             # Too many watches, or the directory vanished between the look and the watch: poll on, and try at the next scan.
-            self.trouble = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+            self.trouble = error.strerror or str(error)
             if not self._watched:
                 self.close()
 
-    def _listen(self, key: _Key, watched: _Watched) -> None:
-        assert self.observer is not None
-        watched.events = watched.wanted()
-        mask = Mask(watched.events | InotifyConstants.IN_ONLYDIR)
-        watched.number = self.observer.add_callback(os.fsencode(key[0]), mask, watched, CallbackId(id(watched)))
-        self._watched[key] = watched
 
-
-def _directories(paths: Iterable[str]) -> dict[_Key, frozenset[str]]:
-    """(directory, dev, ino) -> names to hear of: where the paths lie, and where they lead to."""
-    found: dict[_Key, set[str]] = {}
+def _directories(paths: Iterable[str]) -> dict[_Key, tuple[str, set[str]]]:
+    """Device and inode -> a path and the names to hear of, of each directory where the paths lie, and where they lead to."""
+    found: dict[_Key, tuple[str, set[str]]] = {}
     for path in paths:
         real = os.path.realpath(path)
         for place in {path, f"{real}/" if path.endswith("/") else real}:
@@ -182,5 +176,5 @@ def _directories(paths: Iterable[str]) -> dict[_Key, frozenset[str]]:
                 identity = os.stat(directory)
             except OSError:
                 continue
-            found.setdefault((directory, identity.st_dev, identity.st_ino), set()).add(name)
-    return {key: frozenset(names) for key, names in found.items()}
+            found.setdefault((identity.st_dev, identity.st_ino), (directory, set()))[1].add(name)
+    return found

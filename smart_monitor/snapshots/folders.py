@@ -27,11 +27,14 @@ def write_atomically(path: Path, content: bytes, *, durable: bool) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        with os.fdopen(fd, "wb") as file:
-            file.write(content)
-            file.flush()
+        try:
+            left = memoryview(content)
+            while left:
+                left = left[os.write(fd, left) :]
             if durable:
                 os.fsync(fd)
+        finally:
+            os.close(fd)
         temporary.replace(path)
     except OSError:
         temporary.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -113,3 +114,56 @@ def test_a_task_that_raises_is_told_and_tried_again_later_and_harms_no_other() -
     assert other.wait(20)
     assert [ZeroDivisionError] == [type(e) for e in told]
     pool.end()
+
+
+def test_what_can_be_read_is_heard_by_a_thread_that_waits_also_while_another_works(pool: Pool) -> None:
+    hang, heard = Hang(), []
+    ours, theirs = os.pipe()
+    os.set_blocking(ours, False)
+    pool.listen(ours, lambda: heard.append(os.read(ours, 100)))
+    for number in range(3):
+        os.write(theirs, b"%d" % number)
+        until(lambda: b"".join(heard) == b"012"[: number + 1])  # noqa: B023
+    pool.add(hang, "there")
+    assert hang.begun.wait(20)
+    os.write(theirs, b"3")
+    until(lambda: b"".join(heard) == b"0123")
+    pool.unlisten(ours)
+    os.write(theirs, b"4")
+    done = threading.Event()
+    pool.add(lambda: done.set() or NEVER, "here")
+    assert done.wait(20)
+    assert b"0123" == b"".join(heard)
+    hang.go.set()
+    os.close(ours)
+    os.close(theirs)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_tasks_are_done_when_due_and_when_woken_while_somebody_listens(threads: int) -> None:
+    pool = Pool(lambda error: pytest.fail(str(error)), threads)
+    ours, theirs = os.pipe()
+    pool.listen(ours, lambda: None)
+    pool.attend(0.0)
+    times: list[float] = []
+    woken = [0]
+
+    def work() -> float:
+        times.append(time.monotonic())
+        return times[-1] + 0.05
+
+    def wake() -> float:
+        woken[0] += 1
+        return NEVER
+
+    pool.add(work, "here")
+    task = pool.add(wake, "here", NEVER)
+    for number in range(20):
+        pool.wake(task)
+        until(lambda: woken[0] > number)  # noqa: B023
+    until(lambda: len(times) >= 4)
+    assert all(later - before >= 0.05 for before, later in pairwise(times))
+    pool.end()
+    until(lambda: not pool._workers, "the threads to end")
+    os.close(ours)
+    os.close(theirs)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -10,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from watchdog.observers.inotify_c import InotifyFD
 
 from smart_monitor.daemon.eye import SAMPLE, Eye
+from smart_monitor.daemon.inotify import Inotify
 from smart_monitor.daemon.pool import Pool
 from smart_monitor.daemon.schedule import Schedule
 from smart_monitor.daemon.wake import REPLACEMENTS, Wake
@@ -31,10 +33,10 @@ class Watch:
         source = StatusFile(base, "r")
         self.seen: list[Pass] = []
         self.eye = Eye(source, {}, lambda _, seen: self.seen.append(seen))
-        self.wake = Wake(self.eye, lambda: source.paths)
         self.pool = Pool(lambda error: pytest.fail(str(error)))
+        self.wake = Wake(self.eye, lambda: source.paths, self.pool)
+        self.pool.attend(0.0)
         if running:
-            self.pool.attend(0.0)
             self.eye.start(self.pool, "/")
 
     def steps(self) -> list[int | None]:
@@ -67,9 +69,11 @@ def look(watch: Watch, *, write: bool = True) -> None:
     watch.eye.look()
 
 
-def deafen(observer: InotifyFD) -> None:
-    """It lives and hears nothing more."""
-    observer.remove_callbacks([(wd, id_) for wd, watch in observer._watch_for_wd.items() for id_ in list(watch.callbacks)])
+def deafen(wake: Wake) -> None:
+    """It listens and hears nothing more."""
+    assert wake.inotify is not None
+    for watched in wake._watched.values():
+        wake.inotify.unwatch(watched.number)
 
 
 def test_an_event_wakes_the_eye_long_before_its_next_look(watch: Watch) -> None:
@@ -123,46 +127,29 @@ def test_a_writer_that_renames_wakes_once_a_write_and_one_that_begins_to_write_i
     until(lambda: still.eye.wakes > 2)
 
 
-def test_an_observer_whose_thread_died_is_replaced(still: Watch) -> None:
+def test_an_instance_that_can_not_be_read_is_replaced(still: Watch) -> None:
     still.trainer.train(1)
     still.wake.check()
-    observer = still.wake.observer
-    assert observer is not None
-    observer.stop()
-    observer.join(5)
-    assert "died and was replaced" in still.wake.check()
+    broken = still.wake.inotify
+    assert broken is not None
+    still.pool.unlisten(broken.fd)
+    with socket.socket() as unconnected:
+        os.dup2(unconnected.fileno(), broken.fd)  # to read it is an error
+    still.pool.listen(broken.fd, still.wake._hear)
+    until(lambda: broken.failed)
+    assert "failed and was replaced" in still.wake.check()
     before = still.eye.wakes
     still.trainer.train(1)
     until(lambda: still.eye.wakes > before)
 
 
-def test_a_handler_that_fails_wakes_and_does_not_end_the_observer(watch: Watch) -> None:
-    watch.wake.check()
-    original, hits = watch.eye.wake, threading.Event()
-
-    def fails() -> None:
-        if not hits.is_set():
-            hits.set()
-            raise RuntimeError("a fault of ours")
-        original()
-
-    watch.eye.wake = fails  # type: ignore[method-assign]
-    watch.trainer.train(1)
-    assert hits.wait(20)
-    before = watch.eye.wakes
-    watch.trainer.train(1)
-    until(lambda: watch.eye.wakes > before)
-    assert watch.wake.observer is not None
-    assert watch.wake.observer.is_alive()
-
-
-def test_a_deaf_observer_is_replaced_and_after_four_times_rests(still: Watch) -> None:
+def test_a_deaf_instance_is_replaced_and_after_four_times_rests(still: Watch) -> None:
     """Deaf: it watches, the eye finds changes by itself, and no event ever came."""
     said = []
     for _ in range(REPLACEMENTS + 2):
         still.wake.check()
-        if still.wake.observer is not None:
-            deafen(still.wake.observer)
+        if still.wake.inotify is not None:
+            deafen(still.wake)
         for _ in range(3):
             look(still)
         said.append(still.wake.check())
@@ -170,7 +157,7 @@ def test_a_deaf_observer_is_replaced_and_after_four_times_rests(still: Watch) ->
     assert "rests for an hour" in said[REPLACEMENTS]
     assert "" == said[-1]
     assert still.wake.trouble
-    assert still.wake.observer is None
+    assert still.wake.inotify is None
 
 
 def test_a_directory_moved_away_and_made_anew_is_watched_at_the_next_change(still: Watch) -> None:
@@ -194,7 +181,7 @@ def test_without_inotify_instances_the_stat_goes_on(watch: Watch, monkeypatch: p
         raise OSError(24, "inotify instance limit reached")
 
     # The limit is the kernel's and every test's: to exhaust it would disturb the others.
-    monkeypatch.setattr(InotifyFD, "add_callback", refused)
+    monkeypatch.setattr(Inotify, "watch", refused)
     assert "" == watch.wake.check()
     assert "inotify instance limit reached" == watch.wake.trouble
     watch.trainer.train(1)
@@ -239,11 +226,9 @@ def test_a_scheduler_that_died_can_be_started_anew() -> None:
     ticks: list[int] = []
     schedule = Schedule(lambda: ticks.append(1), 0.1)
     until(lambda: ticks)
-    schedule.scheduler.shutdown(wait=False)
-    time.sleep(0.3)
+    schedule._ended.set()
+    schedule.ticker.join(20)
     count = len(ticks)
-    time.sleep(0.3)
-    assert count == len(ticks)
     schedule.restart(0.1)
     until(lambda: len(ticks) > count)
     schedule.close()
@@ -258,8 +243,8 @@ def test_beside_a_job_that_hangs_no_second_scheduler_is_started() -> None:
 
     schedule = Schedule(job, 0.05)
     assert began.wait(20)
-    scheduler = schedule.scheduler
+    ticker = schedule.ticker
     schedule.restart(0.05)
-    assert scheduler is schedule.scheduler
+    assert ticker is schedule.ticker
     release.set()
     schedule.close()

@@ -1,0 +1,87 @@
+"""One inotify instance, by watchdog's bindings. It is read by whoever waits anyway, and not by a thread of its own.
+
+watchdog's observer passes each event on from one thread to the next. Beside a trainer that writes once a second, those
+wakes cost more than all reading and judging of what it wrote; and a thread that waits for events can die unheard.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+import threading
+
+from watchdog.observers.inotify_c import (
+    InotifyConstants,
+    Mask,
+    WatchDescriptor,
+    inotify_add_watch,
+    inotify_init,
+    inotify_rm_watch,
+)
+
+RENAMED = InotifyConstants.IN_MOVED_TO
+CLOSED = InotifyConstants.IN_CLOSE_WRITE
+GROWS = InotifyConstants.IN_MODIFY
+GONE = InotifyConstants.IN_IGNORED
+OVERFLOW = InotifyConstants.IN_Q_OVERFLOW
+_ONLY_DIRECTORIES = InotifyConstants.IN_ONLYDIR
+
+_EVENT = struct.Struct("iIII")
+_MOST = 1 << 16
+"""Bytes of events read at once; what is left is read at the next turn."""
+
+
+class Inotify:
+    """Raises OSError where the kernel has no more of them to give. From any thread, also while another closes it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open = True
+        self.failed = False
+        """Could it not be read?"""
+        self.fd = _checked(inotify_init())
+        os.set_inheritable(self.fd, False)
+        os.set_blocking(self.fd, False)
+
+    def watch(self, directory: str, events: int) -> int:
+        """Listen for `events` in a directory, and for no others; the number that they bear. Raises OSError."""
+        with self._lock:
+            return _checked(inotify_add_watch(self.fd, os.fsencode(directory), Mask(events | _ONLY_DIRECTORIES)))
+
+    def unwatch(self, number: int) -> None:
+        """Listen no more; of a directory that is gone, the kernel has seen to it already."""
+        with self._lock:
+            inotify_rm_watch(self.fd, WatchDescriptor(number))
+
+    def events(self) -> list[tuple[int, int, str]]:
+        """(number, what, file name) of what happened since the last call, without waiting."""
+        with self._lock:
+            if not self._open:  # its descriptor may be another's by now
+                return []
+            try:
+                raw = os.read(self.fd, _MOST)
+            except BlockingIOError:
+                return []
+            except OSError:
+                self.failed = True
+                return []
+        found, at = [], 0
+        while at < len(raw):
+            number, what, _, length = _EVENT.unpack_from(raw, at)
+            at += _EVENT.size + length
+            found.append((number, what, os.fsdecode(raw[at - length : at].rstrip(b"\0"))))
+        return found
+
+    def close(self) -> None:
+        """By the thread that watches and unwatches."""
+        with self._lock:
+            self._open = False
+            os.close(self.fd)
+
+
+def _checked(result: int) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return result
