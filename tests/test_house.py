@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 import smart_monitor
+from tests.command_line import ROOT, command
 
-ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "smart_monitor"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 SOURCES = [*MODULES, *sorted((ROOT / "tests").rglob("*.py")), *sorted((ROOT / "scripts").rglob("*.py"))]
@@ -132,10 +132,9 @@ def invocations(line: str) -> Iterator[list[str]]:
 
 
 @functools.cache
-def help_of(*command: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "smart_monitor", *command, "--help"], capture_output=True, text=True, check=True, cwd=ROOT
-    )
+def help_of(*path: str) -> str:
+    done = command(*path, "--help")
+    assert 0 == done.returncode, done.stderr
     return done.stdout
 
 

@@ -15,7 +15,8 @@ import pytest
 
 from smart_monitor.cli import cli
 from smart_monitor.config import KEYS
-from tests.daemon.watching import ROOT, Monitor, Trainer, command, environment, status, until
+from tests.command_line import ROOT, command, environment, process, status
+from tests.daemon.watching import Monitor, Trainer, until
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -61,10 +62,10 @@ def test_options_show_their_defaults() -> None:
 
 
 def test_the_module_prints_its_help_and_its_version() -> None:
-    found = command("--help")
+    found = process("--help")
     assert 0 == found.returncode
     assert "Commands:" in found.stdout
-    assert command("--version").stdout.startswith("smart-monitor, version ")
+    assert process("--version").stdout.startswith("smart-monitor, version ")
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -174,7 +175,7 @@ def test_status_knows_none_watching_stopped_and_dead(tmp_path: Path) -> None:
         assert 0 == monitor.stop()
         assert "was stopped just now" in command("status", "--base-dir", tmp_path).stdout
         monitor.start()
-        until(lambda: status(tmp_path)[0] == 0, "good news")
+        until(lambda: status(tmp_path)[1]["vitals"]["pid"] == monitor.process.pid, "its first word of itself")
         monitor.kill()
     assert "died without a word" in command("status", "--base-dir", tmp_path).stdout
     assert (1, "dead") == (status(tmp_path)[0], status(tmp_path)[1]["health"])
@@ -330,5 +331,5 @@ def test_on_a_terminal_that_knows_only_ascii_nothing_breaks(tmp_path: Path) -> N
     base = tmp_path / os.fsdecode(b"gr\xc3\xb6\xff")
     Trainer(base).train(1)
     for arguments in (["status"], ["doctor"], ["snapshots", "list"], ["stop"], ["config", "show"]):
-        found = command(*arguments, "--base-dir", base, settings={"PYTHONIOENCODING": "ascii", "LC_ALL": "C"})
+        found = process(*arguments, "--base-dir", base, settings={"PYTHONIOENCODING": "ascii", "LC_ALL": "C"})
         assert "Traceback" not in found.stderr, arguments

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from smart_monitor.snapshots.verify import verify
-from tests.daemon.watching import command
+from tests.command_line import command
 from tests.snapshots.remote.rig import snapshot_in
 
 MODEL = "model/checkpoint-500/model.safetensors"

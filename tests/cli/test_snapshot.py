@@ -15,7 +15,8 @@ import pytest
 
 from smart_monitor.snapshots.verify import verify
 from tests.checkpoints.trees import fingerprint
-from tests.daemon.watching import ROOT, Monitor, Trainer, command, environment, until
+from tests.command_line import ROOT, command, environment
+from tests.daemon.watching import Monitor, Trainer, until
 
 pytestmark = pytest.mark.timeout(180)
 

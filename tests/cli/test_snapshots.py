@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon.watching import command, environment
+from tests.command_line import command, environment
 from tests.snapshots.made import DAY, made
 
 pytestmark = pytest.mark.timeout(180)

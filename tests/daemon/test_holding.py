@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon.watching import ROOT, Monitor, Trainer, command, environment, status, until
+from tests.command_line import ROOT, command, environment, status
+from tests.daemon.watching import Monitor, Trainer, until
 from tests.hands import delete_by_hand
 
 pytestmark = pytest.mark.timeout(400)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from smart_monitor.daemon import host
-from tests.daemon.watching import ROOT
+from tests.command_line import ROOT
 
 NVML = """
 NVML_TEMPERATURE_GPU, NVML_MEMORY_ERROR_TYPE_UNCORRECTED, NVML_VOLATILE_ECC = 0, 1, 0

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon.watching import LINE, Monitor, Trainer, command, status, until
+from tests.command_line import command, status
+from tests.daemon.watching import LINE, Monitor, Trainer, until
 from tests.hands import delete_by_hand
 
 pytestmark = pytest.mark.timeout(180)

@@ -19,7 +19,8 @@ from smart_monitor.daemon.process import look
 from smart_monitor.daemon.trainer import Trainer as Tracker
 from smart_monitor.daemon.vitals import read_vitals
 from smart_monitor.model import HOST, RECORD, STATE, TICK, Record
-from tests.daemon.watching import Monitor, command, until
+from tests.command_line import command
+from tests.daemon.watching import Monitor, until
 
 pytestmark = pytest.mark.timeout(180)
 WRITES = """

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from smart_monitor.daemon.process import Handle
-from tests.daemon.watching import Monitor, command, until
+from tests.command_line import command, process
+from tests.daemon.watching import Monitor, until
 
 pytestmark = pytest.mark.timeout(180)
 QUICK = {"SMART_MONITOR_RANK_LAG_AFTER": "1"}
@@ -83,7 +84,7 @@ def test_once_names_a_rank_that_stopped_where_nobody_writes_any_more(tmp_path: P
     if written == "an hour ago":  # else one file may only have been flushed later than the others
         for path in ranks.paths:
             os.utime(path, (path.stat().st_mtime - 3600,) * 2)
-    assert 0 == command("watch", "--once", "--base-dir", tmp_path).returncode
+    assert 0 == process("watch", "--once", "--base-dir", tmp_path).returncode
     found = [e for e in Monitor(tmp_path).events("finding") if e["kind"] == "rank_lag"]
     assert ([1] if written == "an hour ago" else []) == [e["rank"] for e in found]
     assert [json.dumps(e) for e in found] == command("replay", tmp_path, "--format", "jsonl").stdout.splitlines()

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon.watching import Monitor, Trainer, command, status, until
+from tests.command_line import command, process, status
+from tests.daemon.watching import Monitor, Trainer, until
 
 SPIKE = 3.0
 
@@ -32,7 +33,7 @@ def test_a_snapshot_stands_at_the_remote_moments_after_it_was_published(base: Pa
         spike(base, monitor)
         line = monitor.says("stands at")
         [name] = monitor.snapshots()
-        found = until(lambda: (status(base)[1]["vitals"]["remote"] or {}).get("known") and status(base)[1]["vitals"]["remote"])
+        found = until(lambda: (told := status(base)[1]["vitals"]["remote"]) and told["known"] and not told["waiting"] and told)
         text = command("status", "--base-dir", base).stdout
         code = monitor.stop()
 
@@ -66,7 +67,7 @@ def test_once_waits_for_the_copy(base: Path, tmp_path: Path):
         spike(base, monitor)
         [name] = monitor.snapshots()
 
-    done = command("watch", "--once", "--base-dir", base, settings={"SMART_MONITOR_REMOTE": str(far)})
+    done = process("watch", "--once", "--base-dir", base, settings={"SMART_MONITOR_REMOTE": str(far)})
 
     assert done.returncode == 0, done.stderr
     assert (far / "run" / name / "SHA256SUMS").exists()
@@ -77,7 +78,7 @@ def test_a_dry_run_sends_nothing(base: Path, tmp_path: Path):
     with Monitor(base) as monitor:
         spike(base, monitor)
 
-    done = command("watch", "--once", "--dry-run", "--base-dir", base, settings={"SMART_MONITOR_REMOTE": str(far)})
+    done = process("watch", "--once", "--dry-run", "--base-dir", base, settings={"SMART_MONITOR_REMOTE": str(far)})
 
     assert done.returncode == 0, done.stderr
     assert not far.exists()

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon.watching import Monitor, Trainer, command, status, until
+from tests.command_line import command, process, status
+from tests.daemon.watching import Monitor, Trainer, until
 from tests.sources import wandb_log
 from tests.sources.events import BEGINNING, logged
 
@@ -153,7 +154,7 @@ def test_once_judges_all_of_it_also_a_row_that_waits(tmp_path: Path) -> None:
     write(tmp_path, ["tensorboard"], range(1, BAD + 1))
     (path,) = (tmp_path / "runs").iterdir()
     os.utime(path, (1.7e9, 1.7e9))
-    done = command("watch", "--base-dir", tmp_path, "--once")
+    done = process("watch", "--base-dir", tmp_path, "--once")
     assert 0 == done.returncode, done.stderr
     assert "nan (critical)" in done.stderr
 

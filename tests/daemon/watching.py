@@ -17,16 +17,10 @@ from typing import Any, Self, TypeVar
 
 from smart_monitor.daemon.loop import Daemon
 from smart_monitor.daemon.schedule import Schedule
+from tests.command_line import PATIENCE, command, environment
 
-ROOT = Path(__file__).parents[2]
 LINE = re.compile(r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\] \[(INFO|WARNING|ERROR|ALERT)\] \S.*")
-QUICK = {
-    "SMART_MONITOR_POLL_INTERVAL": "0.2", "SMART_MONITOR_BLIND_AFTER": "1", "SMART_MONITOR_MIN_FREE_GB": "0",
-    "SMART_MONITOR_MIN_FREE_PERCENT": "0", "SMART_MONITOR_SPARE_CHECKPOINTS": "0",
-}  # fmt: skip
 T = TypeVar("T")
-PATIENCE = 40.0
-"""Seconds that a test waits for what should take one: the machine may be busy with others."""
 
 
 def until(look: Callable[[], T], what: str = "it", limit: float = PATIENCE) -> T:
@@ -36,22 +30,6 @@ def until(look: Callable[[], T], what: str = "it", limit: float = PATIENCE) -> T
         assert time.monotonic() < deadline, f"{what} did not happen in {limit:g} s"
         time.sleep(0.02)
     return found
-
-
-def environment(settings: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Ours, without anybody's settings, and with quick ones."""
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("SMART_MONITOR_")}
-    return clean | {"PYTHONPATH": str(ROOT)} | QUICK | dict(settings or {})
-
-
-def command(
-    *arguments: str | Path, settings: Mapping[str, str] | None = None, cwd: Path | None = None
-) -> subprocess.CompletedProcess[str]:
-    """`smart-monitor ARGUMENTS`, to its end."""
-    return subprocess.run(
-        [sys.executable, "-m", "smart_monitor", *map(str, arguments)],
-        env=environment(settings), cwd=cwd, capture_output=True, text=True, timeout=PATIENCE, check=False,
-    )  # fmt: skip
 
 
 def listens(pid: int) -> bool:
@@ -226,12 +204,6 @@ class Monitor:
         """The findings as they stand in events.jsonl, byte for byte."""
         with open(self.out / "logs" / "events.jsonl", encoding="utf-8", newline="\n") as lines:
             return "".join(line for line in lines if line.startswith('{"event": "finding"'))
-
-
-def status(base: Path, out: Path | None = None) -> tuple[int, dict[str, Any]]:
-    """Exit code and document of `smart-monitor status --json`."""
-    done = command("status", "--base-dir", base, "--json", *(["--out", out] if out else []))
-    return done.returncode, json.loads(done.stdout)
 
 
 def serve(daemon: Daemon) -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon.watching import Monitor, Trainer, command, until
+from tests.command_line import command
+from tests.daemon.watching import Monitor, Trainer, until
 
 pytestmark = pytest.mark.timeout(240)
 OURS = ("snapshots", "logs", ".smart_monitor")

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon.watching import Monitor, Trainer, command, status, until
+from tests.command_line import command, status
+from tests.daemon.watching import Monitor, Trainer, until
 from tests.hands import delete_by_hand
 
 pytestmark = pytest.mark.timeout(180)

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.daemon.watching import LINE, Monitor, Trainer, status, until
+from tests.command_line import status
+from tests.daemon.watching import LINE, Monitor, Trainer, until
 
 pytestmark = pytest.mark.timeout(240)
 

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from smart_monitor.snapshots.verify import verify
-from tests.daemon.watching import LINE, Monitor, Trainer, command, until
+from tests.command_line import command
+from tests.daemon.watching import LINE, Monitor, Trainer, until
 
 TRIALS = int(os.environ.get("SMART_MONITOR_DAEMON_KILLS", "25"))
 SEED = int(os.environ.get("SMART_MONITOR_KILL_SEED", str(random.randrange(2**32))))

@@ -17,7 +17,8 @@ from smart_monitor.snapshots.pins import pin
 from smart_monitor.snapshots.prune import prune
 from smart_monitor.snapshots.trash import dropped
 from smart_monitor.snapshots.verify import verify
-from tests.daemon.watching import ROOT, Monitor, Trainer, environment, until
+from tests.command_line import ROOT, environment
+from tests.daemon.watching import Monitor, Trainer, until
 from tests.faults.store_drivers import kill
 from tests.snapshots.made import DAY, NOW, made
 

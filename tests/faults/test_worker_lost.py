@@ -15,7 +15,8 @@ from smart_monitor.snapshots.pace import Pace
 from smart_monitor.snapshots.store import Store, StoreEvent
 from smart_monitor.snapshots.verify import verify
 from tests.checkpoints.trees import hf_checkpoint
-from tests.daemon.watching import Monitor, Trainer, command, status, until
+from tests.command_line import command, status
+from tests.daemon.watching import Monitor, Trainer, until
 from tests.faults.store_drivers import kill
 from tests.snapshots.runs import METADATA, ROOMY, STATUS, Clock, chosen, decision
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon.watching import ROOT, command
+from tests.command_line import ROOT, command
 
 pytestmark = [
     pytest.mark.writers,
