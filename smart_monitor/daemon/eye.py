@@ -41,6 +41,8 @@ class Eye:
         self.changes = 0
         """Passes that found a change; compared with the number of wakes by who watches the watcher."""
         self.wakes = 0
+        self._woken = False
+        """Did somebody say that there is something to be read?"""
         self._cursor = cursor
         self._deliver, self._glance, self._crowded = deliver, glance, crowded
         self._last: tuple[Sight, bool] | None = None
@@ -56,6 +58,7 @@ class Eye:
     def wake(self) -> None:
         """Look now. From any thread."""
         self.wakes += 1
+        self._woken = True
         if self._pool is not None and self._task is not None:
             self._pool.wake(self._task)
 
@@ -84,8 +87,9 @@ class Eye:
 
     def _is_unmoved(self) -> bool:
         """Is this one of the many looks that bring nothing? Then it was a pass as well."""
+        woken, self._woken = self._woken, False
         now = time.monotonic()
-        if self._steady is None or self._last is None or not self._steady.unmoved(self._cursor, now):
+        if self._steady is None or self._last is None or woken or not self._steady.unmoved(self._cursor, now):
             return False
         self.passes += 1
         self.last_pass = now
