@@ -136,10 +136,9 @@ def _await_snapshot(base: Path, monitor: subprocess.Popen[bytes]) -> list[Path]:
 
 def _report(base: Path, found: list[Path]) -> int:
     """Print what was caught, where it lies, and the proof that it is whole; 0 if it is."""
-    print("\nThe alerts of the trouble, as they stand in the log (paths shortened):")
-    for line in _alerts(base):
-        if "best_model" not in line:
-            print(f"  {line}")
+    print(f"\nWhat was caught, the first of each kind (all of it: grep ALERT {base}/logs/*.log):")
+    for finding in _caught(base):
+        print(f"  step {finding['step']:4d}  {finding['kind']:<21} {finding['severity']:<8}  {finding['message']}")
     first, bests = found[0], [path for path in _snapshots(base) if "best_model" in path.name]
     metadata = _read_json(first / "metadata.json")
     print(f"\nKept: {first}")
@@ -169,6 +168,16 @@ def _log_lines(base: Path) -> list[str]:
 
 def _alerts(base: Path) -> list[str]:
     return [line.replace(f"{base}/", "") for line in _log_lines(base) if "] [ALERT] " in line]
+
+
+def _caught(base: Path) -> list[dict[str, Any]]:
+    """The first finding of each kind that is an alarm."""
+    events = map(json.loads, (base / "logs" / "events.jsonl").read_text(encoding="utf-8").splitlines())
+    found: dict[str, dict[str, Any]] = {}
+    for event in events:
+        if event["event"] == "finding" and event["severity"] != "info":
+            found.setdefault(event["kind"], event)
+    return list(found.values())
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -17,7 +17,10 @@ def test_the_demonstration_catches_the_fault_and_proves_its_snapshot(tmp_path: P
 
     assert status == 0, said
     assert "[ALERT]" in said.out
-    assert "loss_spike" in said.out
+    caught = said.out.partition("What was caught")[2].partition("Kept:")[0].splitlines()[1:]
+    kinds = [line.split()[2] for line in caught if line]
+    assert "loss_spike" in kinds
+    assert len(set(kinds)) == len(kinds)
     assert "SHA256SUMS" in said.out
     assert "checkpoint-40/model.safetensors" in said.out or "checkpoint-30/model.safetensors" in said.out
 
