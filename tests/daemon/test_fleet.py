@@ -29,10 +29,12 @@ pytestmark = pytest.mark.timeout(300)
 class Fleet(Monitor):
     """A monitor of everything that a pattern names."""
 
+    forked = False  # `stop` reads its command line
+
     def __init__(self, pattern: Path, *arguments: str) -> None:
         super().__init__(pattern.parent / "nobody", arguments=arguments)
-        at = self._command.index("--base-dir")
-        self._command[at : at + 2] = ["--runs", str(pattern)]
+        at = self._arguments.index("--base-dir")
+        self._arguments[at : at + 2] = ["--runs", str(pattern)]
 
 
 def test_the_ticks_of_many_runs_are_spread_over_the_interval_and_those_of_few_wait_for_its_end() -> None:

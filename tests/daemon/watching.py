@@ -18,6 +18,7 @@ from typing import Any, Self, TypeVar
 from smart_monitor.daemon.loop import Daemon
 from smart_monitor.daemon.schedule import Schedule
 from tests.command_line import PATIENCE, command, environment
+from tests.daemon.forked import Forked
 
 LINE = re.compile(r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\] \[(INFO|WARNING|ERROR|ALERT)\] \S.*")
 T = TypeVar("T")
@@ -86,18 +87,20 @@ class Trainer:
 class Monitor:
     """`with Monitor(base) as monitor:` a real monitor process beside BASE."""
 
+    forked = True
+    """Is it forked from a helper? Else it is started as a user starts it, which takes most of a second."""
+
     def __init__(
         self, *bases: Path, out: Path | None = None, arguments: tuple[str, ...] = (), settings: Mapping[str, str] | None = None,
         prefix: tuple[str, ...] = (),
     ) -> None:  # fmt: skip
         self.bases, self.out = bases, out or bases[0]
-        self._settings = settings
-        self._command = [*prefix, sys.executable, "-m", "smart_monitor", "watch"]
-        for base in bases:
-            self._command += ["--base-dir", str(base)]
-        self._command += ["--out", str(out)] if out else []
-        self._command += arguments
-        self._process: subprocess.Popen[bytes] | None = None
+        self._settings, self._prefix = settings, prefix
+        self.forked = self.forked and not prefix
+        self._arguments = ["watch", *(word for base in bases for word in ("--base-dir", str(base)))]
+        self._arguments += ["--out", str(out)] if out else []
+        self._arguments += arguments
+        self._process: subprocess.Popen[bytes] | Forked | None = None
         self._said = os.memfd_create("said")  # not a pipe, which would fill, and not a file of the run's
 
     def __enter__(self) -> Self:
@@ -107,9 +110,13 @@ class Monitor:
         self.kill()
 
     def start(self) -> Self:
-        self._process = subprocess.Popen(
-            self._command, env=environment(self._settings), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self._said
-        )
+        if self.forked:
+            self._process = Forked(self._arguments, environment(self._settings), self._said)
+        else:
+            self._process = subprocess.Popen(
+                [*self._prefix, sys.executable, "-m", "smart_monitor", *self._arguments], env=environment(self._settings),
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self._said,
+            )  # fmt: skip
         return self
 
     def watching(self) -> Self:
@@ -119,7 +126,7 @@ class Monitor:
         return self
 
     @property
-    def process(self) -> subprocess.Popen[bytes]:
+    def process(self) -> subprocess.Popen[bytes] | Forked:
         assert self._process is not None
         return self._process
 
@@ -137,9 +144,7 @@ class Monitor:
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """End it with a signal, once it listens to SIGTERM (an interpreter that is still starting does not); its exit code."""
-        deadline = time.monotonic() + 10
-        while self.process.poll() is None and not listens(self.process.pid) and time.monotonic() < deadline:
-            time.sleep(0.02)
+        until(lambda: self.process.poll() is not None or listens(self.process.pid), "its listening")
         self.process.send_signal(number)
         return self.wait()
 
