@@ -6,6 +6,7 @@ remembers is in `state()`, plain JSON, and nothing it does depends on a clock.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -102,12 +103,17 @@ class Engine:
         self.settings = settings
         for rank, judge in list(self._ranks.items()):
             heir = self._judge(rank)
-            heir.restore(judge.state())
+            heir.restore(judge.memory())
             self._ranks[rank] = heir
 
     def state(self) -> dict[str, Any]:
+        """Everything remembered, as plain JSON that shares nothing with the engine."""
+        return dict(json.loads(json.dumps(self.memory())))
+
+    def memory(self) -> dict[str, Any]:
+        """The same for who writes it down at once: what is in it goes on changing."""
         return {
-            "schema": SCHEMA, "run": self.run, "ranks": {str(rank): judge.state() for rank, judge in self._ranks.items()},
+            "schema": SCHEMA, "run": self.run, "ranks": {str(rank): judge.memory() for rank, judge in self._ranks.items()},
             "crew": self._crew.state(), "accord": self._accord.state(),
         }  # fmt: skip
 

@@ -351,10 +351,10 @@ class Judge:
 
     # -- state ------------------------------------------------------------------------------------
 
-    def state(self) -> dict[str, Any]:
-        """Everything remembered, as plain JSON that shares nothing with the judge."""
+    def memory(self) -> dict[str, Any]:
+        """Everything remembered, as plain JSON, for who writes it down at once: what is in it goes on changing."""
         pending = self.pending
-        found = {
+        return {
             "attempts": self.attempts.state(), "baselines": {m: b.state() for m, b in self.baselines.items()},
             "rules": self._memories(), "incidents": self.incidents.open,
             "gates": self.gates.last, "episodes": self.episodes, "percent": self.percent, "previous": self.previous,
@@ -363,7 +363,6 @@ class Judge:
             "step": self.step, "by": self.by, "total": self.total, "rate": self.rate, "records": self.records,
             "counts": self.counts,
         }  # fmt: skip
-        return dict(json.loads(json.dumps(found)))
 
     def _memories(self) -> dict[str, Any]:
         found = {}
@@ -377,7 +376,7 @@ class Judge:
         return found
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state()`, as far as these settings and rules have a use for it."""
+        """Go on from `memory()`, as far as these settings and rules have a use for it."""
         state = json.loads(json.dumps(state))
         self.attempts.restore(state["attempts"])
         self.baselines.restore(state["baselines"])

@@ -29,6 +29,8 @@ class LineFile:
         self._path = ""
         self._ours = (0, 0)
         """Device and inode of the open file: no other can have them while it is open."""
+        self._synced = False
+        """Was nothing written since the last `sync`?"""
         self._waiting: deque[tuple[str, bytes, bytes]] = deque()
 
     def append(self, name: str, line: str, header: str = "") -> None:
@@ -51,9 +53,10 @@ class LineFile:
 
     def sync(self) -> None:
         """Make what was appended survive a power cut."""
-        if self._file is not None:
+        if self._file is not None and not self._synced:
             try:
                 os.fdatasync(self._file)
+                self._synced = True
             except OSError as error:
                 self.trouble = error.strerror or str(error)
 
@@ -77,6 +80,7 @@ class LineFile:
         file, size = self._opened(f"{self.directory}/{name}")
         if size == 0:
             line = header + line
+        self._synced = False
         written = os.write(file, line)
         if written != len(line):
             os.ftruncate(file, os.fstat(file).st_size - written)

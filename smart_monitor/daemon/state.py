@@ -35,7 +35,7 @@ class Saved:
 
 def save(place: Place, engine: Engine, saved: Saved, *, durable: bool) -> None:
     """Write the state file. Raises OSError."""
-    document = {"schema": SCHEMA, **{name: getattr(saved, name) for name in Saved.__slots__}, "engine": engine.state()}
+    document = {"schema": SCHEMA, **{name: getattr(saved, name) for name in Saved.__slots__}, "engine": engine.memory()}
     write_atomically(place.state, json.dumps(document, separators=(",", ":")).encode(), durable=durable)
 
 
