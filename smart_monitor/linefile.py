@@ -83,7 +83,10 @@ class LineFile:
         self._synced = False
         written = os.write(file, line)
         if written != len(line):
-            os.ftruncate(file, os.fstat(file).st_size - written)
+            try:
+                os.ftruncate(file, os.fstat(file).st_size - written)
+            except OSError:  # some full disks refuse this as well; opening it again cuts the piece off
+                self._release()
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _opened(self, path: str) -> tuple[int, int]:
@@ -103,8 +106,9 @@ class LineFile:
             os.mkdir(self.directory, 0o700 if self.mode == 0o600 else 0o777)  # its parent is made by nobody here
             self._file = os.open(path, flags, self.mode)
         opened = os.fstat(self._file)
+        size = _cut(self._file)
         self._path, self._ours = path, (opened.st_dev, opened.st_ino)
-        return self._file, _cut(self._file)
+        return self._file, size
 
 
 def cut_torn_tail(path: Path) -> None:

@@ -36,12 +36,12 @@ class Ear:
         """End the wait."""
         os.eventfd_write(self._bell, 1)
 
-    def wait(self, seconds: float | None) -> list[Callable[[], None]]:
-        """Wait for as long at most (None: for ever); what is to be called now."""
+    def wait(self, seconds: float | None) -> list[tuple[int, Callable[[], None]]]:
+        """Wait for as long at most (None: for ever); the descriptors that can be read and what is to be called now."""
         found = []
         for fd, _ in self._poll.poll(seconds):
             if fd == self._bell:
                 os.eventfd_read(fd)
             elif (hear := self._hear.get(fd)) is not None:
-                found.append(hear)
+                found.append((fd, hear))
         return found

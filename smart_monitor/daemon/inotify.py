@@ -33,10 +33,11 @@ _MOST = 1 << 16
 
 
 class Inotify:
-    """Raises OSError where the kernel has no more of them to give. From any thread, also while another closes it."""
+    """Raises OSError where the kernel has no more of them to give. One thread watches, unwatches and closes, any may read."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        """Held to read and to close, never while a path is looked up: that may take for ever, and who reads serves all runs."""
         self._open = True
         self.failed = False
         """Could it not be read?"""
@@ -46,13 +47,11 @@ class Inotify:
 
     def watch(self, directory: str, events: int) -> int:
         """Listen for `events` in a directory, and for no others; the number that they bear. Raises OSError."""
-        with self._lock:
-            return _checked(inotify_add_watch(self.fd, os.fsencode(directory), Mask(events | _ONLY_DIRECTORIES)))
+        return _checked(inotify_add_watch(self.fd, os.fsencode(directory), Mask(events | _ONLY_DIRECTORIES)))
 
     def unwatch(self, number: int) -> None:
         """Listen no more; of a directory that is gone, the kernel has seen to it already."""
-        with self._lock:
-            inotify_rm_watch(self.fd, WatchDescriptor(number))
+        inotify_rm_watch(self.fd, WatchDescriptor(number))
 
     def events(self) -> list[tuple[int, int, str]]:
         """(number, what, file name) of what happened since the last call, without waiting."""
@@ -74,7 +73,6 @@ class Inotify:
         return found
 
     def close(self) -> None:
-        """By the thread that watches and unwatches."""
         with self._lock:
             self._open = False
             os.close(self.fd)

@@ -94,7 +94,10 @@ class Pool:
         task.gone = True
 
     def listen(self, fd: int, hear: Callable[[], None]) -> None:
-        """Call `hear` whenever `fd` can be read: it must read all there is, and never wait or raise. Raises OSError."""
+        """Call `hear` whenever `fd` can be read: it must read all there is, and never wait. Raises OSError.
+
+        If it raises, that is told, and `fd` is listened to no more.
+        """
         with self._turn:
             if self._ear is None:
                 self._ear = Ear()
@@ -117,8 +120,11 @@ class Pool:
             missing = self.threads - sum(not w.stuck for w in self._workers)
             for _ in range(min(missing, MOST - len(self._workers))):
                 worker = _Worker()
+                try:
+                    threading.Thread(target=self._serve, args=(worker,), name="worker", daemon=True).start()
+                except RuntimeError:
+                    break  # the machine has no more of them to give; the next call tries again
                 self._workers.append(worker)
-                threading.Thread(target=self._serve, args=(worker,), name="worker", daemon=True).start()
 
     def end(self) -> None:
         """Nothing more is begun."""
@@ -183,10 +189,17 @@ class Pool:
             self._listening = False
         self._turn.release()
         try:
-            for hear in heard:
-                hear()
+            for fd, hear in heard:
+                self._hear(fd, hear)
         finally:
             self._turn.acquire()
+
+    def _hear(self, fd: int, hear: Callable[[], None]) -> None:
+        try:
+            hear()
+        except Exception as error:  # it would be called without end, for what it did not read can still be read
+            self.unlisten(fd)
+            self._complain(error)
 
     def _call(self) -> None:
         """Somebody who waits shall look again."""

@@ -60,8 +60,10 @@ class Schedule:
         due = time.monotonic() + seconds
         while not ended.wait(max(0.0, due - time.monotonic())):
             self.hanging = True
-            self._job()
-            self.hanging = False
+            try:
+                self._job()
+            finally:
+                self.hanging = False
             # One late tick is worth more than none; two at once are worth no more than one.
             due = max(due + seconds, time.monotonic())
 

@@ -56,13 +56,13 @@ class _Watched:
     def hears(self, what: int, name: str) -> bool:
         """Take in an event; is it worth a look?"""
         self.gone |= bool(what & GONE)
+        if "" not in self.names and name not in self.names:
+            return False
         if what & GROWS:  # a log that stays open; the next stat finds what comes meanwhile
             now = time.monotonic()
             if now - self._woke < AT_MOST:
                 return False
             self._woke = now
-        if "" not in self.names and name not in self.names:
-            return False
         self.heard |= what & (RENAMED | CLOSED)
         return True
 
@@ -152,17 +152,25 @@ class Wake:
                 watched = self._watched.pop(key)
                 self._numbered.pop(watched.number, None)
                 self.inotify.unwatch(watched.number)
-            for key, (directory, names) in wanted.items():
-                watched = self._watched.get(key) or _Watched(frozenset(names))
-                watched.events = watched.wanted()
-                watched.number = self.inotify.watch(directory, watched.events)
-                self._watched[key] = self._numbered[watched.number] = watched
             self.trouble = ""
+            for key, (directory, names) in wanted.items():
+                self._listen(self.inotify, key, directory, names)
         except OSError as error:
-            # Too many watches, or the directory vanished between the look and the watch: poll on, and try at the next scan.
             self.trouble = error.strerror or str(error)
-            if not self._watched:
-                self.close()
+        if self.trouble and not self._watched:
+            self.close()
+
+    def _listen(self, inotify: Inotify, key: _Key, directory: str, names: set[str]) -> None:
+        """Watch one directory. If that can't be, the others are watched all the same, and the next scan tries again."""
+        watched = self._watched.get(key) or _Watched(frozenset(names))
+        events = watched.wanted()
+        try:
+            watched.number = inotify.watch(directory, events)
+        except OSError as error:  # too many watches, or it vanished since it was looked at
+            self.trouble = error.strerror or str(error)
+            return
+        watched.events = events
+        self._watched[key] = self._numbered[watched.number] = watched
 
 
 def _directories(paths: Iterable[str]) -> dict[_Key, tuple[str, set[str]]]:

@@ -38,7 +38,7 @@ class StatusFile:
         self.max_bytes = max_bytes
         self.paths = (str(Path(base) / "status" / FILE_NAME), str(Path(base) / FILE_NAME))
         self._at = self.paths[0]
-        """Where it was last read."""
+        """Where it was last seen."""
 
     def read(self, cursor: Cursor, now_wall: float, now_mono: float, final: bool = False) -> Pass:
         """Look once; `now_wall` in unix seconds, `now_mono` in seconds of a clock that never steps; `final` changes nothing."""
@@ -46,11 +46,11 @@ class StatusFile:
             path, found = self._find()
         except CannotSee as error:
             return Pass(cursor, Sight(False, str(error), self.paths[0]))
+        self._at = path
         identity = identity_of(found)
         if cursor.get("file") == identity and "again" not in cursor:
             reason = cursor.get("why", "")
             return Pass(cursor, Sight(not reason, reason, path))
-        self._at = path
         try:
             raw, found = document_bytes(path, self.max_bytes, found)
         except CannotSee as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import resource
 import tempfile
 import time
 from collections.abc import Iterator
@@ -155,3 +156,29 @@ def test_a_torn_line_is_cut_before_the_next_one_is_added(tmp_path: Path) -> None
     lines.append("a", "next")
     lines.close()
     assert "whole\nnext\n" == (tmp_path / "a").read_text()
+
+
+@pytest.mark.parametrize("cut", [True, False], ids=["cut at once", "not cut either"])
+def test_a_line_for_which_there_is_only_half_the_room_is_whole_once_there_is_more(tmp_path: Path, cut: bool) -> None:
+    lines = LineFile(tmp_path)
+    lines.append("a", "first")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with pytest.MonkeyPatch.context() as patch:
+        if not cut:
+            patch.setattr(os, "ftruncate", refused)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+        try:
+            for text in ("second", "third"):
+                lines.append("a", text)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert lines.trouble
+    assert cut == (b"first\n" == (tmp_path / "a").read_bytes())
+    lines.append("a", "fourth")
+    assert "" == lines.trouble
+    assert "first\nsecond\nthird\nfourth\n" == (tmp_path / "a").read_text()
+    lines.close()
+
+
+def refused(*_: object) -> None:
+    raise OSError(28, "No space left on device")

@@ -167,3 +167,40 @@ def test_tasks_are_done_when_due_and_when_woken_while_somebody_listens(threads: 
     until(lambda: not pool._workers, "the threads to end")
     os.close(ours)
     os.close(theirs)
+
+
+def test_who_fails_to_hear_is_told_of_and_heard_no_more_and_the_threads_live_on() -> None:
+    told: list[Exception] = []
+    pool, times = Pool(told.append), [0]
+    ours, theirs = os.pipe()
+
+    def deaf() -> None:
+        times[0] += 1
+        raise MemoryError
+
+    pool.listen(ours, deaf)
+    pool.attend(0.0)
+    os.write(theirs, b"0")
+    until(lambda: told)
+    done = threading.Event()
+    pool.add(lambda: done.set() or NEVER, "here")
+    assert done.wait(20)
+    assert ([MemoryError], [1]) == ([type(e) for e in told], times)
+    pool.unlisten(ours)
+    pool.end()
+    os.close(ours)
+    os.close(theirs)
+
+
+def test_where_no_thread_can_be_made_it_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    pool, done = Pool(lambda error: pytest.fail(str(error))), threading.Event()
+    pool.add(lambda: done.set() or NEVER, "here")
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    pool.attend(0.0)
+    monkeypatch.undo()
+    pool.attend(0.0)
+    assert done.wait(20)
+    pool.end()

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from smart_monitor.daemon.eye import SAMPLE, Eye
-from smart_monitor.daemon.inotify import Inotify
+from smart_monitor.daemon.inotify import GROWS, Inotify
 from smart_monitor.daemon.pool import Pool
 from smart_monitor.daemon.schedule import Schedule
 from smart_monitor.daemon.wake import REPLACEMENTS, Wake
@@ -191,6 +191,65 @@ def test_without_inotify_instances_the_stat_goes_on(watch: Watch, monkeypatch: p
     assert "" == watch.wake.trouble
 
 
+def test_a_directory_that_hangs_holds_back_no_event_of_another(watch: Watch, tmp_path: Path, monkeypatch: Any) -> None:
+    watch.trainer.train(1)
+    watch.wake.check()
+    begun, go = threading.Event(), threading.Event()
+
+    def hanging(*_: Any) -> int:
+        begun.set()
+        go.wait(60)
+        return 99
+
+    monkeypatch.setattr("smart_monitor.daemon.inotify.inotify_add_watch", hanging)
+    assert watch.wake.inotify is not None
+    lane = threading.Thread(target=watch.wake.inotify.watch, args=(str(tmp_path), GROWS))
+    lane.start()
+    assert begun.wait(20)
+    for _ in range(3):
+        before = watch.eye.wakes
+        watch.trainer.train(1)
+        until(lambda: watch.eye.wakes > before)  # noqa: B023
+        until(lambda: watch.trainer.step in watch.steps())
+    go.set()
+    lane.join(20)
+
+
+def test_where_one_directory_can_not_be_watched_the_others_are(still: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    listen, directory = Inotify.watch, still.trainer.path.parent
+
+    def choosy(inotify: Inotify, place: str, events: int) -> int:
+        if place == str(directory):
+            raise PermissionError(13, "Permission denied")
+        return listen(inotify, place, events)
+
+    monkeypatch.setattr(Inotify, "watch", choosy)
+    still.trainer.train(1)
+    still.wake.check()
+    assert "Permission denied" == still.wake.trouble
+    before = still.eye.wakes
+    os.replace(still.trainer.path, directory.parent / still.trainer.path.name)
+    until(lambda: still.eye.wakes > before)
+    monkeypatch.undo()
+    still.wake.check()
+    assert "" == still.wake.trouble
+
+
+def test_a_log_is_heard_beside_another_that_grows_without_end(tmp_path: Path) -> None:
+    ours, other = tmp_path / "metrics.jsonl", tmp_path / "chatter.log"
+    eye = Eye(StatusFile(tmp_path, "r"), {}, lambda *_: None)
+    pool = Pool(lambda error: pytest.fail(str(error)))
+    wake = Wake(eye, lambda: [str(ours)], pool)
+    wake.check()
+    with other.open("ab", buffering=0) as chatter, ours.open("ab", buffering=0) as metrics:
+        chatter.write(b"word\n")
+        metrics.write(b"{}\n")
+        pool.attend(0.0)
+        until(lambda: eye.wakes)
+    wake.close()
+    pool.end()
+
+
 class Broken:
     """A source that raises, which no source may."""
 
@@ -231,6 +290,22 @@ def test_a_scheduler_that_died_can_be_started_anew() -> None:
     count = len(ticks)
     schedule.restart(0.1)
     until(lambda: len(ticks) > count)
+    schedule.close()
+
+
+def test_a_job_that_raised_does_not_count_as_one_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    ticks: list[int] = []
+
+    def job() -> None:
+        ticks.append(1)
+        raise MemoryError
+
+    schedule = Schedule(job, 0.05)
+    schedule.ticker.join(20)
+    assert not schedule.hanging
+    schedule.restart(0.05)
+    until(lambda: len(ticks) == 2)
     schedule.close()
 
 

@@ -205,6 +205,16 @@ def test_what_was_read_is_unmoved_until_it_is_written_again(kind: type[Any], tmp
     assert not source.unmoved(cursor, 1.0)
 
 
+def test_a_status_file_beside_the_directory_for_it_is_unmoved_also_after_a_restart(tmp_path: Path) -> None:
+    way = WAYS["StatusFile"]
+    way.write(tmp_path, 0)
+    assert not (tmp_path / "status").exists()
+    cursor = look(StatusFile(tmp_path, "run"), {}).cursor
+    source = StatusFile(tmp_path, "run")
+    assert cursor is look(source, cursor).cursor
+    assert source.unmoved(cursor, 1.0)
+
+
 def test_a_status_file_is_not_unmoved_once_another_stands_in_the_other_place(tmp_path: Path) -> None:
     source, way = StatusFile(tmp_path, "run"), WAYS["StatusFile"]
     way.write(tmp_path, 0)
