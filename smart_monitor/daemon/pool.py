@@ -60,11 +60,16 @@ class Pool:
         self.last = time.monotonic()
         """When a task was last done."""
         self._complain = complain
-        self._turn = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        self._turn = threading.Condition(self._lock)
         self._heap: list[tuple[float, int, Task]] = []
         self._number = count()
         self._workers: list[_Worker] = []
+        self._left = 0
+        """Threads that hang."""
         self._ear: Ear | None = None
+        self._listened = False
+        """Is there anything to listen to?"""
         self._listening, self._waiting = False, 0
         """Does one of those who wait listen; how many do not."""
         self._stuck: Counter[str] = Counter()
@@ -75,14 +80,14 @@ class Pool:
     def add(self, work: Callable[[], float], place: str, due: float = 0.0) -> Task:
         """Do `work` from `due` on; it returns when it is due again (NEVER: when it is woken). `place`: what may hang with it."""
         task = Task(work, place)
-        with self._turn:
+        with self._lock:
             self._put(task, due)
             self._call()
         return task
 
     def wake(self, task: Task) -> None:
         """Do it now; if it is being done, once more afterwards."""
-        with self._turn:
+        with self._lock:
             if task.since:
                 task.again = True
             elif not task.gone and task.due > 0.0:
@@ -98,26 +103,28 @@ class Pool:
 
         If it raises, that is told, and `fd` is listened to no more.
         """
-        with self._turn:
-            if self._ear is None:
-                self._ear = Ear()
-            self._ear.add(fd, hear)
+        with self._lock:
+            ear = Ear() if self._ear is None else self._ear
+            ear.add(fd, hear)
+            self._ear, self._listened = ear, True
             self._call()
 
     def unlisten(self, fd: int) -> None:
         """Listen to it no more; to be called before it is closed."""
-        with self._turn:
+        with self._lock:
             if self._ear is not None:
                 self._ear.remove(fd)
+                self._listened = len(self._ear) > 0
 
     def attend(self, now: float) -> None:
         """Called every second or so, by whoever does not hang: replace who does."""
-        with self._turn:
+        with self._lock:
             for worker in self._workers:
                 if worker.task is not None and not worker.stuck and now - worker.task.since > STUCK:
                     worker.stuck = True
+                    self._left += 1
                     self._stuck[worker.task.place] += 1
-            missing = self.threads - sum(not w.stuck for w in self._workers)
+            missing = self.threads - len(self._workers) + self._left
             for _ in range(min(missing, MOST - len(self._workers))):
                 worker = _Worker()
                 try:
@@ -128,7 +135,7 @@ class Pool:
 
     def end(self) -> None:
         """Nothing more is begun."""
-        with self._turn:
+        with self._lock:
             self._ended = True
             self._call()
             self._turn.notify_all()
@@ -143,10 +150,11 @@ class Pool:
                 self._complain(error)
                 due = time.monotonic() + AGAIN
             self.last = time.monotonic()
-            with self._turn:
+            with self._lock:
                 task.since, worker.task = 0.0, None
                 if worker.stuck:
                     worker.stuck = False
+                    self._left -= 1
                     self._stuck[task.place] -= 1
                 due, task.again = 0.0 if task.again else due, False
                 if not task.gone:
@@ -154,8 +162,8 @@ class Pool:
 
     def _next(self, worker: _Worker) -> Task | None:
         """Wait for the next task; None if this thread is one too many."""
-        with self._turn:
-            while not self._ended and sum(not w.stuck for w in self._workers) <= self.threads:
+        with self._lock:
+            while not self._ended and len(self._workers) - self._left <= self.threads:
                 while self._heap and self._is_stale(*self._heap[0]):  # nobody is woken for these
                     heapq.heappop(self._heap)
                 now = time.monotonic()
@@ -175,24 +183,24 @@ class Pool:
 
     def _wait(self, seconds: float | None) -> None:
         """Until a task may be due. One of those who wait listens meanwhile, and does at once what it hears."""
-        if self._listening or not self._ear:
+        if self._listening or self._ear is None or not self._listened:
             self._waiting += 1
             self._turn.wait(seconds)
             self._waiting -= 1
             return
         self._listening, heard = True, []
-        self._turn.release()
+        self._lock.release()
         try:
             heard = self._ear.wait(seconds)
         finally:
-            self._turn.acquire()
+            self._lock.acquire()
             self._listening = False
-        self._turn.release()
+        self._lock.release()
         try:
             for fd, hear in heard:
                 self._hear(fd, hear)
         finally:
-            self._turn.acquire()
+            self._lock.acquire()
 
     def _hear(self, fd: int, hear: Callable[[], None]) -> None:
         try:
@@ -210,7 +218,7 @@ class Pool:
 
     def _pass_on(self) -> None:
         """Who stops waiting lets another listen."""
-        if self._ear and self._waiting and not self._listening:
+        if self._waiting and self._listened and not self._listening:
             self._turn.notify()
 
     @staticmethod

@@ -239,9 +239,7 @@ class RunSource:
         return changed
 
     def _is_search_due(self, now_mono: float) -> bool:
-        every = self._settings.every
-        if not any(p.sight.ok for p in self._parts):
-            every = min(every, EAGER)
+        every = self._settings.every if self._sighted.ok else min(self._settings.every, EAGER)
         return self._found is None or not 0 <= now_mono - self._looked < max(every, self._tired)
 
     def _choose(self, found: Found, now_wall: float, now_mono: float) -> tuple[bool, list[str]]:
