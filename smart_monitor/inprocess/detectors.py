@@ -186,9 +186,9 @@ class BatchSizeImpactAnalyzer:
 class ConvergenceTracker:
     """Divergence, spikes, non-finite losses, plateaus, instability.
 
-    window_size: losses that a plateau is judged over (rounded to a multiple of 20). plateau_threshold: the share of its
-    level that the loss moves by at most on a plateau. divergence_window, divergence_threshold: the window and the share
-    of rising neighbours in it.
+    window_size: losses that a plateau is judged over (rounded to a multiple of 20; twice as many where noise hides it).
+    plateau_threshold: the share of its level that the loss moves by at most in so many on a plateau. divergence_window,
+    divergence_threshold: the window and the share of rising neighbours in it.
     """
 
     def __init__(

@@ -8,25 +8,29 @@ BLOCK = 10
 BLOCKS = 20
 STILL = 0.005
 BOUND = 0.02
-T_95 = 2.1
+WINDOWS = ((BLOCKS, 2.10), (2 * BLOCKS, 2.02))
+"""Blocks asked, and Student's t of 95 % for them: more of them only where noise hides what fewer say."""
 HUGE = 1e100
-CENTRED = [i - (BLOCKS - 1) / 2 for i in range(BLOCKS)]
-SQUARES = sum(i * i for i in CENTRED)
+CENTRED = {blocks: [i - (blocks - 1) / 2 for i in range(blocks)] for blocks, _ in WINDOWS}
+SQUARES = {blocks: sum(i * i for i in centred) for blocks, centred in CENTRED.items()}
 
 
 class Plateau(Rule):
     """A loss that no longer falls.
 
-    What it watches: `loss`, as the means of the last 20 blocks of 10 records.
+    What it watches: `loss`, as the means of the last 20 blocks of 10 records, or of the last 40.
 
     Why it matters: the remaining compute may be better spent with another learning rate, or elsewhere.
 
     Formula: least-squares slope of the block means over the 200 records: its estimate moves by at most 0.5 %
-    of the level over the window, and its lower 95 % bound (Student's t, 18 degrees of freedom) falls by at
-    most 2 %: noise wider than that hides a plateau, and is not taken for one. The convergence rate (fall over
-    the window, in per cent) stands in the evidence.
+    of the level in 200 records, and its lower 95 % bound (Student's t, 18 degrees of freedom) falls by at
+    most 2 %: noise wider than that hides a plateau, and is not taken for one. The noisier a run, the longer one
+    must look: where that bound, and not a move beyond it, is what speaks against it, the last 400 are asked for
+    the same two (38 degrees of freedom). The convergence rate (fall in 200 records, in per cent) stands in the
+    evidence, with the records looked at.
 
-    Judges from: 200 values, and then at the end of every block; told anew only after 200 values without it.
+    Judges from: 200 values (400 where the noise is above some 4 % of the level), and then at the end of every
+    block; told anew only after 200 values without it.
 
     What to do: lower the learning rate, or stop if the target is reached.
     """
@@ -44,27 +48,43 @@ class Plateau(Rule):
             return None
         means: list[float] = memory.setdefault("means", [])
         means.append(mean)
-        if len(means) > BLOCKS:
+        if len(means) > WINDOWS[-1][0]:
             del means[0]
-        fall = _still(means, self.still)
-        if fall is None:
+        found = _still(means, self.still)
+        if found is None:
             return None
+        rate, blocks = found
+        fall, records = rate * blocks / BLOCKS, self.every * blocks
         return Verdict(
             message=f"loss has {'fallen' if fall > 0 else 'risen'} by only {abs(fall):.2f} % over the last "
-            f"{self.every * BLOCKS} records at {moment.where}",
+            f"{records} records at {moment.where}",
             advice="Lower the learning rate, or stop if the target is reached.",
-            metric=metric, value=loss, threshold=100 * self.still, strategy="trend", evidence={"convergence_rate_percent": fall},
+            metric=metric, value=loss, threshold=100 * self.still, strategy="trend",
+            evidence={"convergence_rate_percent": rate, "records": records},
         )  # fmt: skip
 
 
-def _still(means: list[float], most: float) -> float | None:
-    """By how many per cent the loss has fallen, if that is next to nothing; else None."""
-    level = sum(means) / len(means)
-    if len(means) < BLOCKS or not level:
-        return None
-    slope = sum(map(mul, CENTRED, means)) / SQUARES / level
-    if not abs(slope) * BLOCKS <= most:
-        return None
-    rest = sum((m / level - 1 - slope * i) ** 2 for i, m in zip(CENTRED, means, strict=True)) / (BLOCKS - 2)
-    steepest = slope - T_95 * math.sqrt(rest / SQUARES)
-    return -100 * slope * BLOCKS if -steepest * BLOCKS <= BOUND / STILL * most else None
+def _still(means: list[float], most: float) -> tuple[float, int] | None:
+    """(by how many per cent the loss falls in BLOCKS blocks, blocks asked) if that is next to nothing; else None."""
+    for blocks, t_95 in WINDOWS:
+        if len(means) < blocks:
+            return None
+        slope, error = _trend(means[-blocks:])
+        if abs(slope) <= most and t_95 * error - slope <= BOUND / STILL * most:
+            return -100 * slope, blocks
+        # What surely moves does not stand still, however little is left of it in a longer window; NaN says nothing.
+        if not abs(slope) - t_95 * error <= most:
+            return None
+    return None
+
+
+def _trend(means: list[float]) -> tuple[float, float]:
+    """Least-squares slope in BLOCKS blocks and its standard error, relative to the level; NaN on a level of 0."""
+    blocks = len(means)
+    level = sum(means) / blocks
+    if not level:
+        return math.nan, math.nan
+    centred, squares = CENTRED[blocks], SQUARES[blocks]
+    slope = sum(map(mul, centred, means)) / squares / level
+    rest = sum((m / level - 1 - slope * i) ** 2 for i, m in zip(centred, means, strict=True)) / (blocks - 2)
+    return slope * BLOCKS, math.sqrt(rest / squares) * BLOCKS
