@@ -9,6 +9,10 @@ WARM = 300
 """The step that most faults are planted at: the run is past its steep start, and its noise can be known."""
 
 
+FARTHEST = 65
+"""Steps that a fault moves at most."""
+
+
 @dataclass(frozen=True)
 class Fault:
     """What goes wrong: kind, the step it starts at, how many steps it lasts (0 = to the end), and how hard it is."""
@@ -144,13 +148,16 @@ SOUND: tuple[tuple[str, str, dict[str, Any]], ...] = (
 )
 
 
-def plan(seeds: int) -> list[Case]:
-    """Every case under every seed, in a fixed order. Faults move with the seed, so that none is met by luck of its step."""
+def plan(seeds: int, first: int = 0) -> list[Case]:
+    """Every case under so many seeds, in a fixed order.
+
+    Faults move with the seed, so that none is met by luck of its step, and never so far that the run ends before they do.
+    """
     cases: list[Case] = []
-    for seed in range(seeds):
+    for seed in range(first, first + seeds):
         seen: set[str] = set()
         for kind, task, training, fault in FAULTY:
-            moved = replace(fault, at=fault.at and fault.at + 17 * seed)
+            moved = replace(fault, at=fault.at and fault.at + 17 * seed % FARTHEST)
             name = f"{kind}-{task}-{seed}"
             cases.append(Case(name, task, seed, fault=moved, kept=_kept(kind, task, seed, seen), **training))
         # Twice each, so that there are more sound runs than faulty ones.

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from scripts.zoo_runs.visible import HARD_BATCH
+
 Said = tuple[int, str, str]
 """Row that fired, kind, severity."""
 SLACK = 5
@@ -31,7 +33,9 @@ class Score:
     outcome: str
     kinds: list[str] = field(default_factory=list)
     alarms: list[Said] = field(default_factory=list)
-    """Warnings and criticals outside every fault; on a sound run, all of them."""
+    """Warnings and criticals outside every fault; on a sound run, all of them but those excused."""
+    excused: list[Said] = field(default_factory=list)
+    """Warnings of a spike at a hard batch that nobody could tell from one when it came."""
 
     @property
     def wrong(self) -> bool:
@@ -41,8 +45,9 @@ class Score:
 
 def judge(name: str, events: list[dict[str, Any]], rows: int, said: list[Said]) -> Score:
     """What to think of what was said of one run of so many rows."""
-    if not events:
-        return Score(name, "clean", alarms=[s for s in said if s[2] in ALARMS])
+    if sound(events):
+        excused = [s for s in said if s[2] == "warning" and any(s[0] == e["i_start"] and s[1] in e["expect"] for e in events)]
+        return Score(name, "clean", alarms=[s for s in said if s[2] in ALARMS and s not in excused], excused=excused)
     (event,) = events
     start, last = event["i_start"], window_end(event, rows)
     near = [s for s in said if start - 1 <= s[0] <= last]
@@ -55,6 +60,11 @@ def judge(name: str, events: list[dict[str, Any]], rows: int, said: list[Said]) 
     else:
         outcome = "other" if any(s[2] in ALARMS for s in near) else "missed"
     return Score(name, outcome, sorted({s[1] for s in (right or near)}), outside)
+
+
+def sound(events: list[dict[str, Any]]) -> bool:
+    """Is a run with this truth without a fault?"""
+    return all(event["kind"] == HARD_BATCH for event in events)
 
 
 def window_end(event: dict[str, Any], rows: int) -> int:
@@ -106,10 +116,14 @@ def report(scores: list[Score]) -> str:
             f"{mark} {one.id:<42} {one.outcome:<7} {', '.join(one.kinds)}" + (f"  elsewhere: {alarms}" if alarms else "")
         )
     faults = [s for s in scores if s.outcome in ("named", "missed", "other")]
-    sound = [s for s in scores if s.outcome == "clean"]
-    loud = sum(bool(s.alarms) for s in sound)
+    clean = [s for s in scores if s.outcome == "clean"]
+    loud, excused = sum(bool(s.alarms) for s in clean), sum(len(s.excused) for s in clean)
     count = Counter(s.outcome for s in scores)
     named, missed, other = count["named"], count["missed"], count["other"]
     lines.append(f"{named} of {len(faults)} visible faults named, {missed} missed, {other} called something else")
-    lines.append(f"{count['unseen']} faults not to be seen; false alarms on {loud} of {len(sound)} sound runs")
+    lines.append(f"{count['unseen']} faults not to be seen; false alarms on {loud} of {len(clean)} sound runs")
+    if excused:
+        lines.append(
+            f"told as spikes and excused: {excused} hard batches that stood out before their run had shown two like them"
+        )
     return "\n".join(lines)

@@ -155,6 +155,7 @@ class Trainer:
         elif fault is not None and self._on(step, "data_rot"):
             batch = task.spoil(batch, fault.size * (step - fault.at + 1) / fault.steps)
         elif self.case.oddity == "hard_batches" and step > 40 and torch.rand(1, generator=self.odds).item() < 0.007:
+            self.events.append({"i_start": len(self.rows), "i_end": len(self.rows), "fault": ""})
             batch = self._hard(batch)
         elif self.case.oddity == "epoch_saw":
             # Easy samples first in every epoch: the loss climbs within it and falls at its end.
