@@ -84,7 +84,7 @@ def _trend(means: list[float]) -> tuple[float, float]:
     level = sum(means) / blocks
     if not level:
         return math.nan, math.nan
-    centred, squares = CENTRED[blocks], SQUARES[blocks]
-    slope = sum(map(mul, centred, means)) / squares / level
-    rest = sum((m / level - 1 - slope * i) ** 2 for i, m in zip(centred, means, strict=True)) / (blocks - 2)
+    away, squares = [m / level - 1 for m in means], SQUARES[blocks]
+    slope = sum(map(mul, CENTRED[blocks], away)) / squares
+    rest = max(sum(map(mul, away, away)) - slope * slope * squares, 0.0) / (blocks - 2)
     return slope * BLOCKS, math.sqrt(rest / squares) * BLOCKS
