@@ -1,5 +1,5 @@
 import math
-from operator import lt
+from operator import lt, sub
 
 from smart_monitor.rules import Moment, Rule, Verdict
 from smart_monitor.stats.baseline import LEVEL_WINDOW, NEW_LEVEL_MEMORY, Baseline
@@ -7,6 +7,8 @@ from smart_monitor.stats.baseline import LEVEL_WINDOW, NEW_LEVEL_MEMORY, Baselin
 NET_RISE = 7.0
 """Step noises that the window must rise by in all, else a run of luck in pure noise would count."""
 LEAST_RISE = 0.1
+ONE_STEP = 0.75
+"""Share of its rise that one step of a window may make up."""
 KNOWN_RISE = 1.5
 """A window must rise by that much more than the last one that was told and came back (epoch saw-teeth)."""
 LEVEL_RISE = 0.25
@@ -34,7 +36,8 @@ class Divergence(Rule):
 
     Formula: either at least `divergence_rising` (80 %) of neighbouring pairs in the last `loss_window`
     finite values rise, and the window as a whole rises by more than 7 step noises and 10 % to above the
-    level, and 1.5 times more than the last rise that came back (any rise, without the guard); or the level
+    level, by no more than three quarters of that in a single step, and 1.5 times more than the last rise that came
+    back (any rise, without the guard); or the level
     (median of the last 21 admitted values) has stood more than 25 % and 4 noises above its lowest for
     15 records, the loss and the mean of the last `loss_window`/2 are there too, and the level is above its
     lowest by 3 times what its own wandering explains: the root mean square of its upward moves from window to
@@ -69,7 +72,7 @@ class Divergence(Rule):
         if base.guard and (rise < LEAST_RISE or not self._beyond_noise(base, loss, rise)):
             return None
         window, rises = _window(base, loss, need)
-        if rises < moment.settings.divergence_rising * need - EPSILON:
+        if rises < moment.settings.divergence_rising * need - EPSILON or (base.guard and _one_step_carries(window, loss)):
             return None
         self.memory["rise"] = rise
         onset = moment.history[-need] if len(moment.history) >= need else (moment.record.index, moment.step)
@@ -181,6 +184,11 @@ class Divergence(Rule):
             memory["moves"] = [*memory.get("moves", []), upward][-MOVES:]
         if level < memory.get("best", level) * (1 + LEVEL_RISE / 2):
             memory["noises"] = [*memory.get("noises", []), base.noise][-2:]
+
+
+def _one_step_carries(window: list[float], loss: float) -> bool:
+    """Is most of the rise one of its steps? However high a single value stands, it is a spike and no course."""
+    return max(map(sub, window[1:], window)) > ONE_STEP * (loss - window[0])
 
 
 def _window(base: Baseline, loss: float, need: int) -> tuple[list[float], int]:
