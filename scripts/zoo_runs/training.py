@@ -163,10 +163,13 @@ class Trainer:
         return batch
 
     def _hard(self, batch: Batch) -> Batch:
-        """The batch made harder, a row at a time, until its loss is 40 % above the usual."""
+        """The batch made harder, a row at a time, until its loss is 40 % above the usual: by what one row more makes of it."""
         usual = sum(self.losses[-5:]) / 5
+        # Drawn once: were every try drawn anew, the first that is hard enough would be much harder by chance.
+        spoilt = self.task.spoil(batch, 1.0)
         for rows in range(1, self.size):
-            harder = self.task.spoil(batch, rows / self.size)
+            inputs = torch.cat([spoilt.inputs[:rows], batch.inputs[rows:]])
+            harder = Batch(inputs, torch.cat([spoilt.targets[:rows], batch.targets[rows:]]))
             with torch.no_grad():
                 if self.task.measure(harder).loss.item() > 1.38 * usual:
                     return harder

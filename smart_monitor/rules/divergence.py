@@ -188,7 +188,7 @@ class Divergence(Rule):
 
 def _one_step_carries(window: list[float], loss: float) -> bool:
     """Is most of the rise one of its steps? However high a single value stands, it is a spike and no course."""
-    return max(map(sub, window[1:], window)) > ONE_STEP * (loss - window[0])
+    return bool(max(map(sub, window[1:], window)) > ONE_STEP * (loss - window[0]))
 
 
 def _window(base: Baseline, loss: float, need: int) -> tuple[list[float], int]:
