@@ -5,88 +5,17 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from smart_monitor.config import Settings
 from smart_monitor.discovery import Found, find
 from smart_monitor.following import GONE, OF_BEFORE, SILENT, RunSource
 from smart_monitor.model import RECORD, Record
-from smart_monitor.sources import Cursor, Pass
+from tests.following import SOON, Follower, append, row, status, steps, told
 from tests.sources.events import BEGINNING, logged
-
-
-def row(step: int, loss: float | None = None, **more: float) -> bytes:
-    return json.dumps({"step": step, "loss": 1 / (step + 1) if loss is None else loss} | more).encode() + b"\n"
-
-
-SOON = 0.001
-"""Seconds, fewer than lie between two searches for files."""
-
-
-class Follower:
-    """Follows a directory as the monitor does, under a clock of its own."""
-
-    def __init__(self, base: Path, **how: Any) -> None:
-        self.base, self.how = base, how
-        self.cursor: Cursor = {}
-        self.mono, self.wall = 1000.0, time.time()
-        self.news: list[str] = []
-        self.unmoved = 0
-        """Looks that were known to bring nothing."""
-        self.seen = Pass({}, None)  # type: ignore[arg-type]
-        self.start()
-
-    def start(self) -> None:
-        """A new one, from the cursor as it was saved."""
-        self.source = RunSource(self.base, "run", Settings(poll_interval=0.1, **self.how), rest=0.0)
-        self.cursor = json.loads(json.dumps(self.cursor, allow_nan=False))
-
-    def look(self, later: float = 1.0) -> list[Record]:
-        """All there is to be read now."""
-        found: list[Record] = []
-        self.mono += later
-        self.wall += later
-        while True:
-            before, unmoved = self.cursor, self.source.unmoved(self.cursor, self.mono)
-            self.unmoved += unmoved
-            self.seen = self.source.read(self.cursor, self.wall, self.mono)
-            self.cursor = self.seen.cursor
-            if unmoved:
-                assert self.cursor is before
-                assert ([], False, ()) == (self.seen.records, self.seen.heartbeat, self.seen.news)
-            self.news += self.seen.news
-            found += self.seen.records
-            assert not (self.seen.heartbeat and self.seen.records)
-            if self.seen.retry_in != 0.0:
-                return found
-
-
-def told(records: list[Record], metric: str = "loss") -> list[tuple[str, int | None, float]]:
-    return [(r.source, r.step, r.values[metric]) for r in records if metric in r.values]
-
-
-def steps(records: list[Record], metric: str = "loss") -> list[int | None]:
-    return [r.step for r in records if metric in r.values]
-
-
-def append(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab") as file:
-        file.write(content)
-
-
-def status(base: Path, step: int, **more: Any) -> None:
-    path = base / "status" / "training_status.json"
-    path.parent.mkdir(exist_ok=True)
-    path.with_suffix(".new").write_text(json.dumps({"current_step": step, "loss": 0.5} | more))
-    os.replace(path.with_suffix(".new"), path)
 
 
 def test_an_empty_directory_is_a_sentence_and_what_appears_in_it_is_followed(tmp_path: Path) -> None:
@@ -301,80 +230,6 @@ def test_how_much_was_seen_is_counted(tmp_path: Path) -> None:
         follower.look()
     (known,) = follower.source.summary
     assert ("status", 4, 9, 9) == (known["name"], known["records"], known["steps"], known["last_step"])
-
-
-WRITES = st.lists(st.tuples(st.sampled_from("jcs"), st.integers(1, 400), st.booleans()), max_size=25)
-
-
-@settings(deadline=None, max_examples=25)
-@given(writes=WRITES)
-def test_any_split_of_the_bytes_with_restarts_between_gives_the_same_records(writes: list[tuple[str, int, bool]]) -> None:
-    jsonl = b"".join(row(s) for s in range(40))
-    table = b"step,other\n" + b"".join(b"%d,%d\n" % (s, s * s) for s in range(40))
-    with tempfile.TemporaryDirectory() as directory:
-        base = Path(directory)
-        follower = Follower(base)
-        found: list[Record] = []
-        for which, count, restart in writes:
-            if which == "s":
-                status(base, count, accuracy=50)
-            elif which == "j":
-                append(base / "m.jsonl", jsonl[:count])
-                jsonl = jsonl[count:]
-            else:
-                append(base / "m.csv", table[:count])
-                table = table[count:]
-            if restart:
-                follower.start()
-            found += follower.look(SOON)  # before the next search, and after it
-            found += follower.look()
-        append(base / "m.jsonl", jsonl)
-        append(base / "m.csv", table)
-        found += follower.look() + follower.look()
-    if "s" not in {w for w, *_ in writes}:
-        assert list(range(40)) == steps(found)
-    assert [(s, float(s * s)) for s in range(40)] == [(s, v) for _, s, v in told(found, "other")]
-
-
-@settings(deadline=None, max_examples=25)
-@given(lengths=st.lists(st.integers(1, 300), min_size=1, max_size=12), saved=st.integers(0, 11), extra=st.booleans())
-def test_what_was_judged_since_the_cursor_was_saved_is_not_given_again(lengths: list[int], saved: int, extra: bool) -> None:
-    content = b"".join(row(s) for s in range(40))
-    table = b"step,loss,other\n" + b"".join(b"%d,9,%d\n" % (s, s) for s in range(40))
-    with tempfile.TemporaryDirectory() as directory:
-        base = Path(directory)
-        follower = Follower(base)
-        found: list[Record] = []
-        after: list[Record] = []
-        kept: Cursor = {}
-        saved = min(saved, len(lengths) - 1)
-        for at, length in enumerate(lengths):
-            append(base / "m.jsonl", content[:length])
-            append(base / "m.csv", table[:length])
-            content, table = content[length:], table[length:]
-            some = follower.look()
-            found += some
-            after += some
-            if at == saved:
-                kept, after = follower.cursor, []
-        if extra:
-            append(base / "m.jsonl", content)
-            append(base / "m.csv", table)
-        follower.cursor = kept
-        follower.start()
-        last = {r.source: {RECORD: r} for r in after}
-        counts: dict[str, dict[str, int]] = {}
-        for r in after:
-            inner = counts.setdefault(r.source, {})
-            inner[r.ids["file"]] = inner.get(r.ids["file"], 0) + 1
-        follower.cursor = follower.source.taken_up(follower.cursor, last, counts)
-        found += follower.look() + follower.look()
-        if not extra:
-            append(base / "m.jsonl", content)
-            append(base / "m.csv", table)
-            found += follower.look() + follower.look()
-    assert list(range(40)) == sorted(s for s in steps(found) if s is not None)
-    assert list(range(40)) == steps(found, "other")
 
 
 def test_a_status_that_was_judged_before_a_crash_is_not_judged_again(tmp_path: Path) -> None:
