@@ -92,7 +92,8 @@ class Wake:
         self._seen = (changes, wakes)
         if heard:
             self._replaced = 0
-        if self.inotify is not None and (self.inotify.failed or (deaf and self._watched)):
+        deaf = deaf and bool(self._watched) and not self.trouble  # of a directory that can't be watched nobody should hear
+        if self.inotify is not None and (self.inotify.failed or deaf):
             return self._replace("failed" if self.inotify.failed else "went deaf", now)
         self._watch()
         return ""

@@ -17,7 +17,7 @@ from smart_monitor.daemon.eye import SAMPLE, Eye
 from smart_monitor.daemon.inotify import GROWS, Inotify
 from smart_monitor.daemon.pool import Pool
 from smart_monitor.daemon.schedule import Schedule
-from smart_monitor.daemon.wake import REPLACEMENTS, Wake
+from smart_monitor.daemon.wake import REPLACEMENTS, UNANNOUNCED, Wake
 from smart_monitor.sources import Cursor, Pass, Sight
 from smart_monitor.sources.status_json import StatusFile
 from tests.daemon.watching import Trainer, until
@@ -230,6 +230,10 @@ def test_where_one_directory_can_not_be_watched_the_others_are(still: Watch, mon
     before = still.eye.wakes
     os.replace(still.trainer.path, directory.parent / still.trainer.path.name)
     until(lambda: still.eye.wakes > before)
+    still.wake.check()
+    for _ in range(UNANNOUNCED):
+        look(still)
+    assert "" == still.wake.check()  # no event announced these, and nobody is deaf for that
     monkeypatch.undo()
     still.wake.check()
     assert "" == still.wake.trouble
