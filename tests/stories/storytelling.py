@@ -172,10 +172,13 @@ def _items(expectation: str) -> list[str]:
     return [" ".join(item.split()) for item in expectation.split(";") if item.strip()]
 
 
-def play(story: Story, *, cut: bool) -> list[list[tuple[Record, list[Output]]]]:
-    """What the engine says to each line's records; with `cut` its state goes through JSON after every record."""
+def play(story: Story, *, cut_every: int = 0) -> list[list[tuple[Record, list[Output]]]]:
+    """What the engine says to each line's records.
+
+    With `cut_every` its state goes through JSON after every so many records, and wherever it said something.
+    """
     engine = _engine(story)
-    decision, told = "", []
+    decision, told, count = "", [], 0
     for line in story.lines:
         said = []
         for record in line.records:
@@ -184,7 +187,8 @@ def play(story: Story, *, cut: bool) -> list[list[tuple[Record, list[Output]]]]:
             outputs = engine.feed(record)
             decision = next((o.id for o in outputs if isinstance(o, Decision) and not o.gated), decision)
             said.append((record, outputs))
-            if cut:
+            count += 1
+            if cut_every and (outputs or count % cut_every == 0):
                 state = json.loads(json.dumps(engine.state()))
                 engine = _engine(story)
                 engine.restore(state)
