@@ -139,6 +139,15 @@ class Monitor:
         """Wait until that step was judged."""
         until(lambda: re.search(rf"Step {step}\b", self.text()) or self.covers(step), f"step {step} in the log")
 
+    def goes_on(self, ticks: int = 4) -> None:
+        """Wait until so many poll intervals have passed for it, however slowly: what it was to do by itself, it has done."""
+
+        def count() -> int:
+            return sum(line["kind"] == "tick" for line in self.journal())
+
+        before = count()
+        until(lambda: count() >= before + ticks, f"{ticks} ticks")
+
     def covers(self, step: int) -> bool:
         return any(int(a) <= step <= int(b) for a, b in re.findall(r"Step (\d+)–(\d+)", self.text()))
 

@@ -1,6 +1,6 @@
 """kill -9 of the daemon at any moment, while the trainer goes on: nothing half, nothing twice, nothing forgotten.
 
-SMART_MONITOR_DAEMON_KILLS sets the number of trials (25 by default), SMART_MONITOR_KILL_SEED the moments.
+SMART_MONITOR_DAEMON_KILLS sets the number of trials of the slow one (40 by default), SMART_MONITOR_KILL_SEED the moments.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from smart_monitor.snapshots.verify import verify
 from tests.command_line import command
 from tests.daemon.watching import LINE, Monitor, Trainer, until
 
-TRIALS = int(os.environ.get("SMART_MONITOR_DAEMON_KILLS", "25"))
+TRIALS = int(os.environ.get("SMART_MONITOR_DAEMON_KILLS", "40"))
 SEED = int(os.environ.get("SMART_MONITOR_KILL_SEED", str(random.randrange(2**32))))
 SETTINGS = {"SMART_MONITOR_MIN_STEPS_BETWEEN_SAVES": "20"}
 
@@ -46,14 +46,15 @@ class Training(threading.Thread):
                 self.trainer.checkpoint(step, size=200_000)
 
 
-@pytest.mark.timeout(120 + 10 * TRIALS)
-def test_whenever_the_daemon_is_killed_nothing_is_half_nothing_twice_and_nothing_forgotten(tmp_path: Path) -> None:
+@pytest.mark.timeout(400 + 10 * TRIALS)
+@pytest.mark.parametrize("trials", [15, pytest.param(TRIALS, marks=pytest.mark.slow)])
+def test_whenever_the_daemon_is_killed_nothing_is_half_nothing_twice_and_nothing_forgotten(tmp_path: Path, trials: int) -> None:
     chance = random.Random(SEED)
     training = Training(tmp_path, random.Random(SEED + 1))
     training.start()
     monitor = Monitor(tmp_path, settings=SETTINGS)
     seen: set[str] = set()
-    for trial in range(TRIALS):
+    for trial in range(trials):
         before = len(monitor.having("Smart Monitor 0"))
         with monitor:
             until(lambda: len(monitor.having("Smart Monitor 0")) > before or monitor.process.poll() is not None)  # noqa: B023
@@ -70,7 +71,7 @@ def test_whenever_the_daemon_is_killed_nothing_is_half_nothing_twice_and_nothing
         until(lambda: len(monitor.having("Smart Monitor 0")) > before)
         monitor.sees(training.trainer.step)
         until(lambda: not list((tmp_path / ".smart_monitor" / "intents").glob("*")), "every promise kept", 240)
-        time.sleep(0.5)
+        monitor.goes_on(ticks=2)
         assert 0 == monitor.stop()
     says_so(monitor, f"seed {SEED}")
 
@@ -134,7 +135,7 @@ def test_a_state_that_cannot_be_used_is_set_aside_and_the_journal_folded_anew(tm
             path.unlink()
     with monitor:
         until(lambda: monitor.having("Resumed: "), "the restart")
-        time.sleep(0.7)
+        monitor.goes_on()
         trainer.train(1)
         monitor.sees(9)
         assert 0 == monitor.stop()
@@ -162,7 +163,7 @@ def test_state_and_events_lost_together_alarm_nobody_about_the_past(tmp_path: Pa
     (tmp_path / "logs" / "events.jsonl").unlink()
     with monitor:
         monitor.says("nobody knows what was told")
-        time.sleep(1)
+        monitor.goes_on()
         assert 0 == monitor.stop()
     assert alerts == monitor.alerts()
     assert 1 == len(monitor.snapshots())
