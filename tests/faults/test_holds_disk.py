@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from smart_monitor.checkpoints.shelf import Shelf
 from smart_monitor.config import Settings
 from smart_monitor.daemon import holding as daemon_holding
 from smart_monitor.daemon.holding import CHECK, Holding
@@ -74,14 +75,13 @@ def test_a_copy_that_the_disk_has_no_room_for_is_said_once(small: Path, tmp_path
     fill(small, 1_000_000)
     for _ in range(3):
         beside.look(later=2)
-        assert [] == beside.copied()
+        assert [] == beside.copied(paced=False)
     assert 1 == len([s for s in beside.holds.said if s.startswith("Checkpoints can't be held: ")])
     assert beside.holds.unable
     assert [] == beside.emptied()
     (small / "ballast").unlink()
-    time.sleep(0.2)  # the share of the time that copying may take
     beside.look(later=2)
-    assert ["checkpoint-100"] == [h.checkpoint.name for h in beside.copied()]
+    assert ["checkpoint-100"] == [h.checkpoint.name for h in beside.copied(paced=False)]
     assert "" == beside.holds.unable
 
 
@@ -89,10 +89,10 @@ def test_a_copy_whose_source_is_rotated_meanwhile_is_no_hold(small: Path, tmp_pa
     model = tmp_path / "run" / "current_model"
     model.mkdir(parents=True)
     beside = Beside(model.parent, out=small)
-    path = hf_checkpoint(model, 100, size=500_000, files=4)
+    path = hf_checkpoint(model, 100, size=100_000, files=4)
     beside.look()
     beside.look(later=2)
-    assert [] == beside.holds.pump(time.monotonic(), 200_000.0, None)
+    assert [] == beside.holds.pump(time.monotonic(), 100_000.0, None)
     until(lambda: list(beside.folder.glob("hold-*/files/model-*")))
     (path / "model-00004-of-00004.safetensors").write_bytes(b"other")
     assert [] == beside.copied()
@@ -177,6 +177,7 @@ class Watched:
         self.model.mkdir(parents=True)
         self.engine = Engine("run", settings, {})
         self.holding = Holding(Place(base, out), settings, self.engine, active=True)
+        self.holding.shelf = Shelf(base, local_quiet=0.2)  # how long it waits for a writer to be done is not what is asked
         self.count = 0
 
     @property
@@ -247,8 +248,7 @@ def test_while_the_disk_is_nearly_full_it_is_looked_at_again_though_nothing_stir
 def test_one_that_tells_its_step_waits_for_its_proof_whatever_lies_beside_it(tmp_path: Path) -> None:
     watched = Watched(tmp_path / "run", tmp_path / "run", ROOMY)
     (watched.model / "last.pt").write_bytes(torch_bytes())
-    time.sleep(1.1)
-    watched.holding.look()
+    until(lambda: watched.holding.look() or watched.holds.eager.busy)
     until(lambda: watched.holds.pump(time.monotonic(), 0.0, None))
     for step in (1, 2, 3, 4, 5):
         watched.save(step)
@@ -269,18 +269,17 @@ def test_nothing_is_given_back_faster_than_its_effect_can_show(small: Path) -> N
 
 
 def test_a_newest_checkpoint_that_nobody_goes_on_writing_is_said_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(daemon_holding, "ABANDONED", 1.5)
+    monkeypatch.setattr(daemon_holding, "ABANDONED", 1.0)
     watched = Watched(tmp_path / "run", tmp_path / "run", ROOMY)
     hf_checkpoint(watched.model, 100, marker=False)  # a save that was killed, and the training went on
     watched.save(200)
     hf_checkpoint(watched.model, 300, marker=False)
-    said = []
-    for _ in range(8):
+    watched.holding.look()
+    assert [] == watched.holds.said
+    until(lambda: watched.holding.look() or watched.holds.said)
+    for _ in range(3):
         watched.holding.look()
-        said.append(list(watched.holds.said))
-        time.sleep(0.3)
-    assert said[0] == []
-    [sentence] = said[-1]
+    [sentence] = watched.holds.said
     assert sentence.startswith("checkpoint-300 is not complete: trainer_state.json, which is written last, is missing; nothing")
 
 

@@ -60,7 +60,7 @@ def fill(disk: Path, leave: int) -> Path:
 
 
 def test_a_disk_that_fills_up_in_mid_copy_costs_the_checkpoint_but_not_the_evidence(small: Path, base: Path) -> None:
-    store, clock, events = Store(small, dataclasses.replace(ROOMY, copy_rate_mb=2)), Clock(20), list[StoreEvent]()
+    store, clock, events = Store(small, dataclasses.replace(ROOMY, copy_rate_mb=2)), Clock(500), list[StoreEvent]()
     store.begin(decision(), METADATA, STATUS, clock())
     hit = 0
     while store.busy:
@@ -92,7 +92,7 @@ def test_the_room_that_stays_free_is_measured_by_the_largest_checkpoint_and_not_
 ) -> None:
     store, found = Store(small, dataclasses.replace(ROOMY, spare_checkpoints=2.0)), complete(base)
     store.begin(decision(), METADATA, STATUS, time.time())
-    events = drive(store, lambda _: Choice(checkpoint=found, largest=50 * 2**20), speed=100)
+    events = drive(store, lambda _: Choice(checkpoint=found, largest=50 * 2**20), speed=1000)
     store.stop(0)
     assert "the copy takes 4.8 MiB and 100.0 MiB must stay free" in events[0].why
 
@@ -111,7 +111,7 @@ def test_the_copy_is_made_as_soon_as_there_is_space_again(small: Path, base: Pat
 
 def test_a_disk_too_full_even_for_the_promise_is_told_and_the_promise_is_kept_later(small: Path, base: Path) -> None:
     ballast = fill(small, 0)
-    store, clock, events = Store(small, ROOMY), Clock(100), list[StoreEvent]()
+    store, clock, events = Store(small, ROOMY), Clock(1000), list[StoreEvent]()
     store.begin(decision(), METADATA, STATUS, clock())
     deadline = time.monotonic() + 20
     while store.busy and time.monotonic() < deadline:
@@ -148,7 +148,7 @@ def test_a_place_that_nothing_could_be_written_to_gets_the_checkpoint_once_it_ca
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "snapshots").symlink_to(small)
     subprocess.run(["mount", "-o", "remount,ro", str(small)], check=True)
-    store, clock = Store(tmp_path / "out", ROOMY), Clock(100)
+    store, clock = Store(tmp_path / "out", ROOMY), Clock(1000)
     store.begin(decision(), METADATA, STATUS, clock(), Needs(hold="hold-of-it"))
     events, seen, deadline = list[StoreEvent](), set[int](), time.monotonic() + 30
     while len(seen) < 2:  # until it has tried in full again after not even the words could be kept
@@ -171,7 +171,7 @@ def test_a_place_that_nothing_could_be_written_to_gets_the_checkpoint_once_it_ca
 def run(out: Path, base: Path, settings: Settings, name: str = "one") -> list[StoreEvent]:
     store = Store(out, settings)
     store.begin(decision(name), METADATA, STATUS, time.time())
-    events = drive(store, chosen(base), speed=100)
+    events = drive(store, chosen(base), speed=1000)
     store.stop(0)
     return events
 
@@ -248,7 +248,7 @@ def test_a_link_into_the_trainers_directory_is_refused(tmp_path: Path, base: Pat
     found = complete(base)
     store = Store(tmp_path, ROOMY)
     store.begin(decision(), METADATA, STATUS, time.time())
-    clock, events = Clock(100), list[StoreEvent]()
+    clock, events = Clock(1000), list[StoreEvent]()
     while store.busy:
         events += store.pump(clock(), lambda _: Choice(checkpoint=found))
         time.sleep(0.005)

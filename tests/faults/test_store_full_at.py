@@ -37,9 +37,9 @@ def limit(disk: Path, what: str) -> None:
 def is_full_at(disk: Path, base: Path, what: str, value: int) -> None:
     limit(disk, f"size=64m,nr_inodes=10000,{what}={value}")
     before = fingerprint(base)
-    store, clock = Store(disk, ROOMY), Clock(200)
+    store, clock = Store(disk, ROOMY), Clock(1000)
     store.begin(decision(), METADATA, STATUS, clock())
-    told = drive(store, chosen(base), speed=200, limit=150)
+    told = drive(store, chosen(base), speed=1000, limit=150)
     for name in [n for n in os.listdir(disk / "snapshots") if not n.startswith(".")] if (disk / "snapshots").is_dir() else []:
         assert verify(disk / "snapshots" / name) == []
     assert {e.state for e in told} <= {"failed", "published"}, told
@@ -89,7 +89,7 @@ def test_a_source_that_can_not_be_read_is_told_and_everything_else_is_kept(tmp_p
     mem = Checkpoint("checkpoint-600", f"/proc/{os.getpid()}", 600, "hf", "said so", time.time(), (sick,))
     store = Store(tmp_path, ROOMY)
     store.begin(decision(), METADATA, STATUS, time.time())
-    told = drive(store, lambda _: Choice(checkpoint=mem), speed=200)
+    told = drive(store, lambda _: Choice(checkpoint=mem), speed=1000)
     store.stop(0)
     assert [e.state for e in told] == ["failed", "published"]
     assert told[0].why == "Input/output error"

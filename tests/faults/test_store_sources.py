@@ -31,7 +31,7 @@ def copying(base: Path) -> bool:
 
 def keep(base: Path, choose: Callable[[Intent], Choice], mid_copy: Callable[[], None], times: int = 1) -> list[StoreEvent]:
     """Take one snapshot slowly and do something to its source in mid-copy, up to `times` times."""
-    store, clock, events = Store(base, SLOW), Clock(20), list[StoreEvent]()
+    store, clock, events = Store(base, SLOW), Clock(200), list[StoreEvent]()
     store.begin(decision(), METADATA, STATUS, time.time())
     done: set[str] = set()
     deadline = time.monotonic() + 30
@@ -150,7 +150,7 @@ def test_a_file_swapped_for_a_link_or_another_file_before_the_copy_is_not_follow
             os.mkfifo(path)
         store, events = Store(base, ROOMY), list[StoreEvent]()
         store.begin(decision(), METADATA, STATUS, time.time())
-        clock = Clock(50)
+        clock = Clock(1000)
         while store.busy:
             events += store.pump(clock(), lambda _, found=found: Choice(checkpoint=found))  # type: ignore[misc]
             time.sleep(0.005)

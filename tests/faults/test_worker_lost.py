@@ -24,8 +24,7 @@ from tests.snapshots.runs import METADATA, ROOMY, STATUS, Clock, chosen, decisio
 @pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL], ids=["it stands still", "it is killed"])
 def test_a_worker_that_is_no_use_is_told_once_and_the_copy_is_made_by_another(tmp_path: Path, number: signal.Signals) -> None:
     hf_checkpoint(tmp_path / "current_model", 500, size=1_000_000)
-    hang = 3.0 if number == signal.SIGSTOP else 120.0
-    store, clock = Store(tmp_path, dataclasses.replace(ROOMY, copy_rate_mb=2, copy_hang=hang)), Clock(20)
+    store, clock = Store(tmp_path, dataclasses.replace(ROOMY, copy_rate_mb=2)), Clock(500)
     events, struck = list[StoreEvent](), set[int]()
     store.begin(decision(), METADATA, STATUS, clock())
     deadline = time.monotonic() + 50
@@ -36,33 +35,35 @@ def test_a_worker_that_is_no_use_is_told_once_and_the_copy_is_made_by_another(tm
         if under_way and under_way["phase"] == "copying" and len(struck | {under_way["pid"]}) <= 2:
             struck.add(under_way["pid"])
             os.kill(under_way["pid"], number)
+        if store._worker is not None and store._worker.pid in struck:
+            store._worker._heard -= 10.0  # the minutes that nobody hears of it need not be sat out
         time.sleep(0.005)
     store.stop(1)
     assert len(struck) == 2
     assert [e.state for e in events] == ["failed", "published"]
-    assert ("has not moved for 3 s" if number == signal.SIGSTOP else "killed by SIGKILL") in events[0].why
+    assert ("has not moved for 120 s" if number == signal.SIGSTOP else "killed by SIGKILL") in events[0].why
     assert verify(tmp_path / "snapshots" / events[-1].name) == []
     assert [n for n in os.listdir(tmp_path / "snapshots") if n.startswith(".")] == []
 
 
 def test_a_copy_that_waits_for_its_rate_says_every_second_that_it_lives() -> None:
     heard: list[int] = []
-    Pace(20_000, heard.append).spent(45_000)
-    assert heard[0] == 45_000
-    assert len(heard) >= 3
+    Pace(20_000, heard.append).spent(25_000)
+    assert heard[0] == 25_000
+    assert len(heard) >= 2
     assert not any(heard[1:])
 
 
 def test_status_shows_how_far_a_copy_is_and_a_killed_worker_is_a_finding(tmp_path: Path) -> None:
     trainer = Trainer(tmp_path)
-    trainer.checkpoint(100, size=3_000_000)
+    trainer.checkpoint(100, size=1_500_000)
     time.sleep(1.2)
     trainer.train(5)
     with Monitor(tmp_path, settings={"SMART_MONITOR_COPY_RATE_MB": "1"}) as monitor:
         monitor.sees(5)
         trainer.write(float("nan"))
         copy = until(lambda: (status(tmp_path)[1].get("vitals") or {}).get("copy"), "the copy in the status")
-        until(lambda: "of 2.9 MiB" in command("status", "--base-dir", tmp_path).stdout, "its progress in the status")
+        until(lambda: "of 1.4 MiB" in command("status", "--base-dir", tmp_path).stdout, "its progress in the status")
         assert copy["name"].startswith("anomaly_")
         kill(copy["pid"])
         assert "the copying process died (killed by SIGKILL); the copy is tried again" in monitor.says("failed")

@@ -27,10 +27,12 @@ class Beside:
         whole = [(c, True) for c in self.shelf.complete()] + self.shelf.settling()
         return self.holds.meet(whole, self.shelf.unfinished())
 
-    def copied(self, limit: float = 20.0) -> list[Hold]:
-        """Let what has to be copied be copied."""
+    def copied(self, limit: float = 40.0, *, paced: bool = True) -> list[Hold]:
+        """Let what has to be copied be copied; at once if it is not `paced`."""
         deadline, found = time.monotonic() + limit, list[Hold]()
         while self.holds.eager.busy:
+            if not paced:
+                self.holds.eager._not_before.clear()
             assert time.monotonic() < deadline, "the copy is not done"
             found += self.holds.pump(time.monotonic(), 0.0, None)
             time.sleep(0.005)
@@ -49,7 +51,7 @@ class Beside:
         other.holds.recover()
         return other
 
-    def emptied(self, limit: float = 20.0) -> list[str]:
+    def emptied(self, limit: float = 40.0) -> list[str]:
         """What lies in the directory of holds once the trash is emptied."""
         deadline = time.monotonic() + limit
         while trash := [n for n in os.listdir(self.folder) if n.startswith(".trash-")]:
@@ -75,7 +77,7 @@ def theirs(root: Path) -> dict[str, tuple[object, ...]]:
     return found
 
 
-def until(condition: Callable[[], object], limit: float = 20.0) -> None:
+def until(condition: Callable[[], object], limit: float = 40.0) -> None:
     """Wait for something that another thread or process does."""
     deadline = time.monotonic() + limit
     while not condition():

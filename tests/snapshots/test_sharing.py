@@ -293,6 +293,7 @@ def test_sharing_goes_on_while_snapshots_are_deleted_and_all_that_stand_are_whol
                 trash = found.path.with_name(f".trash-{found.name}")
                 found.path.rename(trash)
                 shutil.rmtree(trash)
+            time.sleep(0.002)  # the copying has a processor to itself as often as not
 
     thread = threading.Thread(target=delete)
     thread.start()
