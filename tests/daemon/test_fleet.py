@@ -206,7 +206,7 @@ def bases(tmp_path: Path) -> list[Path]:
 @pytest.fixture
 def runs(bases: list[Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Run]]:
     """Three runs watched by a daemon of this process, whose reads are soon said to hang."""
-    monkeypatch.setattr("smart_monitor.daemon.outlook.HUNG", 3.0)
+    monkeypatch.setattr("smart_monitor.daemon.outlook.HUNG", 1.5)
     monkeypatch.setattr("smart_monitor.daemon.lane.AT_REST", 0.2)
     settings = Settings(poll_interval=0.2, watchdog=False)
     daemon = Daemon(bases, lambda _: settings, settings=settings)

@@ -98,8 +98,8 @@ def test_fifty_quiet_records_prove_a_checkpoint_good_and_an_anomaly_then_keeps_i
         monitor.sees(12)
         trainer.checkpoint(12, keep=1)
         until(lambda: "checkpoint-12" in folders(tmp_path), "the hold")
-        trainer.train(70, 0.06)
-        until(lambda: held(monitor)["checkpoint-12"]["good"], "the good slot")
+        until(lambda: trainer.train(1, 0.02) or held(monitor).get("checkpoint-12", {}).get("good"), "the good slot")
+        assert trainer.step >= 12 + 50
         trainer.checkpoint(trainer.step, keep=1)
         until(lambda: f"checkpoint-{trainer.step}" in folders(tmp_path), "the second hold")
         newest = trainer.step
@@ -243,7 +243,7 @@ def require_the_newest_kept(base: Path, monitor: Monitor, behind: int) -> None:
         assert set(weights[-1000:]) == {document["checkpoint"]["step"] % 251}
 
 
-@pytest.mark.parametrize(("count", "size"), [pytest.param(20, 1_000_000), pytest.param(40, 50_000_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("count", "size"), [pytest.param(12, 1_000_000), pytest.param(40, 50_000_000, marks=pytest.mark.slow)])
 def test_a_trainer_that_keeps_five_and_saves_every_300_ms_loses_no_flagged_checkpoint(
     tmp_path: Path, count: int, size: int
 ) -> None:
@@ -256,22 +256,22 @@ def test_a_trainer_that_keeps_one_and_saves_every_300_ms_is_told_as_a_share(tmp_
     Trainer(tmp_path).train(1)
     with Monitor(tmp_path) as monitor:
         monitor.sees(1)
-        assert 0 == saver(tmp_path, keep=1, count=15, size=2_000_000).wait(100)
-        monitor.sees(1500)
-        until(lambda: "checkpoint-1500" in held(monitor), "the last one, which nobody rotates, to be held")
+        assert 0 == saver(tmp_path, keep=1, count=10, size=2_000_000).wait(100)
+        monitor.sees(1000)
+        until(lambda: "checkpoint-1000" in held(monitor), "the last one, which nobody rotates, to be held")
         assert 0 == monitor.stop()  # what it held may still grow; once it has ended, both readings are of one moment
         holds = status(tmp_path)[1]["vitals"]["holds"]
         shown = command("status", "--base-dir", tmp_path).stdout
-    assert 1 <= holds["kept"] <= holds["met"] <= 16
+    assert 1 <= holds["kept"] <= holds["met"] <= 11
     if holds["kept"] < holds["met"]:
         assert f"{holds['kept']} of {holds['met']} checkpoints seen could be held in time" in shown
-    assert len(monitor.having("[WARNING]")) < 15
+    assert len(monitor.having("[WARNING]")) < 10
 
 
 def test_killed_again_and_again_in_mid_hold_it_leaves_nothing_and_takes_over_what_is_whole(tmp_path: Path) -> None:
     trainer = Trainer(tmp_path)
     trainer.train(1)
-    process = saver(tmp_path, keep=3, count=60, size=500_000, pause=0.2)
+    process = saver(tmp_path, keep=3, count=30, size=500_000, pause=0.2)
     try:
         monitor = Monitor(tmp_path)
         for life in range(5):
@@ -283,10 +283,10 @@ def test_killed_again_and_again_in_mid_hold_it_leaves_nothing_and_takes_over_wha
     finally:
         process.wait(120)
     with Monitor(tmp_path) as monitor:
-        until(lambda: "checkpoint-6000" in folders(tmp_path), "the last checkpoint to be held")
+        until(lambda: "checkpoint-3000" in folders(tmp_path), "the last checkpoint to be held")
         holds = tmp_path / ".smart_monitor" / "holds"
         until(lambda: len(list(holds.iterdir())) == len(folders(tmp_path)) <= 5, "nothing else to lie there")
         for told in holds.glob("hold-*/hold.json"):
             step = json.loads(told.read_text())["step"]
             assert set((told.parent / "files" / "model.safetensors").read_bytes()[-1000:]) == {step % 251}
-    assert sorted(os.listdir(tmp_path / "current_model")) == ["checkpoint-5800", "checkpoint-5900", "checkpoint-6000"]
+    assert sorted(os.listdir(tmp_path / "current_model")) == ["checkpoint-2800", "checkpoint-2900", "checkpoint-3000"]

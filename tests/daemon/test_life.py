@@ -213,12 +213,11 @@ def test_a_dry_run_tells_everything_and_writes_nothing(tmp_path: Path) -> None:
     trainer = Trainer(base)
     trainer.train(1)
     with Monitor(base, arguments=("--dry-run",), settings={"TMPDIR": str(tmp_path)}) as monitor:
-        until(lambda: list(tmp_path.glob("smart-monitor-dry-*/logs/*.log")), "its log")
-        time.sleep(1)
+        until(lambda: "Caught up" in monitor.said, "the first look")
         trainer.write(float("nan"))
-        time.sleep(1.5)
+        until(lambda: "[ALERT] Would keep a snapshot: nan" in monitor.said, "the alert")
+        assert list(tmp_path.glob("smart-monitor-dry-*/logs/*.log"))
         assert 0 == monitor.stop()
-    assert "[ALERT] Would keep a snapshot: nan" in monitor.said
     assert ["current_model", "status"] == sorted(os.listdir(base))
     assert [base] == list(tmp_path.iterdir())
 
@@ -247,7 +246,7 @@ def test_output_elsewhere_leaves_the_run_untouched(tmp_path: Path) -> None:
         code, document = status(base, out)
         assert (0, str(out)) == (code, document["vitals"]["out"])
         delete_by_hand(base)
-        time.sleep(1)
+        monitor.goes_on()
         assert not base.exists()
         assert 0 == monitor.stop()
 
@@ -281,7 +280,7 @@ def test_after_a_kill_it_resumes_says_what_it_missed_and_tells_nothing_again(tmp
         before = monitor.alerts(), len(monitor.events()), monitor.snapshots()
         monitor.start()
         until(lambda: monitor.having("Resumed: "), "the restart")
-        time.sleep(1)
+        monitor.goes_on()
         assert before == (monitor.alerts(), len(monitor.events()), monitor.snapshots())
         monitor.kill()
         trainer.step += 40
@@ -298,7 +297,7 @@ def test_what_stands_there_at_first_contact_is_history(tmp_path: Path) -> None:
     trainer.checkpoint(17500)
     with Monitor(tmp_path) as monitor:
         monitor.says("Caught up: 1 record stood there already (step 17500)")
-        time.sleep(1)
+        monitor.goes_on()
         assert ([], [], []) == (monitor.alerts(), monitor.findings(), monitor.snapshots())
 
 
@@ -306,11 +305,11 @@ def test_a_nan_that_stands_there_at_first_contact_is_announced_once(tmp_path: Pa
     Trainer(tmp_path).write(float("nan"))
     with Monitor(tmp_path) as monitor:
         until(monitor.alerts, "an alert")
-        time.sleep(0.7)
+        monitor.goes_on()
         monitor.stop()
         monitor.start()
         until(lambda: len(monitor.having("Resumed: ")) == 1, "the restart")
-        time.sleep(1)
+        monitor.goes_on()
         assert 1 == len(monitor.alerts())
         assert [] == monitor.snapshots()
 
@@ -319,8 +318,7 @@ def test_a_file_torn_at_first_contact_is_history_once_it_is_whole(tmp_path: Path
     trainer = Trainer(tmp_path)
     trainer.raw(b'{"current_step": 7, "lo', in_place=True)
     with Monitor(tmp_path) as monitor:
-        until(monitor.lines, "a log")
-        time.sleep(0.4)
+        monitor.goes_on()
         trainer.write(float("nan"), step=7)
         monitor.says("Caught up: 1 record")
         assert [] == monitor.findings()

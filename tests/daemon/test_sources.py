@@ -138,12 +138,12 @@ def test_two_formats_of_one_run_alarm_once(tmp_path: Path) -> None:
 
 def test_what_stands_there_at_first_contact_is_history_however_much(tmp_path: Path) -> None:
     rows = "".join(
-        json.dumps({"step": s, "loss": math.nan if s % 1000 == 500 else 2.0 + (s * 7 % 5) / 100}) + "\n" for s in range(1, 30_001)
+        json.dumps({"step": s, "loss": math.nan if s % 1000 == 500 else 2.0 + (s * 7 % 5) / 100}) + "\n" for s in range(1, 12_001)
     )
     (tmp_path / "metrics.jsonl").write_text(rows)
     with Monitor(tmp_path, settings={"SMART_MONITOR_BLIND_AFTER": "60"}) as monitor:
-        monitor.says("Caught up: 30000 records stood there already (steps 1–30000)")
-        append(tmp_path / "metrics.jsonl", b'{"step": 30001, "loss": NaN}\n')
+        monitor.says("Caught up: 12000 records stood there already (steps 1–12000)")
+        append(tmp_path / "metrics.jsonl", b'{"step": 12001, "loss": NaN}\n')
         until(monitor.findings, "the new finding")
         assert 0 == monitor.stop()
     assert ["nan"] == monitor.findings()

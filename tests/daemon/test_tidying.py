@@ -20,7 +20,7 @@ from tests.faults.store_drivers import alive, children, kill
 from tests.snapshots.made import DAY, made
 
 pytestmark = pytest.mark.timeout(400)
-OFTEN = {"SMART_MONITOR_PRUNE_HOURS": "0.0003", "SMART_MONITOR_KEEP_LAST": "1"}
+OFTEN = {"SMART_MONITOR_PRUNE_HOURS": "0.0002", "SMART_MONITOR_KEEP_LAST": "1"}
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_whoever_wants_to_do_it_by_hand_is_let(run: Path) -> None:
     before = names(run)
     with Monitor(run, settings=OFTEN | {"SMART_MONITOR_PRUNE": "false"}) as monitor:
         monitor.sees(1)
-        time.sleep(3)
+        monitor.goes_on(ticks=12)
         assert before == names(run)
         assert 0 == monitor.stop()
 
@@ -106,7 +106,7 @@ def test_pins_that_can_not_be_read_are_said_once_and_nothing_goes(run: Path) -> 
     (run / ".smart_monitor" / "pins.json").write_text("{")
     with Monitor(run, settings=OFTEN) as monitor:
         until(lambda: "pins.json can't be used" in log(run), "the complaint")
-        time.sleep(3)
+        monitor.goes_on(ticks=12)
         assert 0 == monitor.stop()
     assert before == names(run)
     assert 1 == log(run).count("[WARNING] Retention: nothing was pruned")
