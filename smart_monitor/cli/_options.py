@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 import click
 
 from smart_monitor.config import ConfigError, Settings
-from smart_monitor.configfile import load
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -80,7 +79,7 @@ def thresholds(function: F) -> F:
 
 def several(bases: tuple[Path, ...], patterns: tuple[str, ...]) -> list[Path]:
     """The runs that --base-dir and --runs name together; a UsageError if that is none."""
-    from smart_monitor.daemon.fleet import named
+    from smart_monitor.daemon.named import named
 
     found = [*bases, *(base for pattern in patterns for base in named(pattern).bases)]
     if not found and patterns:
@@ -90,6 +89,8 @@ def several(bases: tuple[Path, ...], patterns: tuple[str, ...]) -> list[Path]:
 
 def settings_of(base: Path | None, config: Path | None, flags: Mapping[str, Any]) -> tuple[Settings, dict[str, str]]:
     """Settings from flags (those not None), environment and files; a UsageError for what can't be used."""
+    from smart_monitor.configfile import load  # with every rule: `status` needs none of them
+
     try:
         return load(base, {k: v for k, v in flags.items() if v is not None}, config, os.environ)
     except ConfigError as error:

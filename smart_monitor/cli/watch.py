@@ -59,8 +59,8 @@ def command(
       nohup smart-monitor watch --base-dir runs/llama-7b --loss-spike-threshold 0.2 &
       nohup smart-monitor watch --runs 'runs/*' &
     """
-    from smart_monitor.daemon.fleet import named
     from smart_monitor.daemon.loop import Daemon
+    from smart_monitor.daemon.named import named
     from smart_monitor.discovery import unknown
 
     if once and patterns:

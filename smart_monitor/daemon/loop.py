@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from smart_monitor.config import Settings
-from smart_monitor.daemon.fleet import Candidate, Named, Scout
+from smart_monitor.daemon.fleet import Candidate, Scout
 from smart_monitor.daemon.holders import Holders
 from smart_monitor.daemon.lane import AT_REST, Lane, Manner
 from smart_monitor.daemon.log import Log
+from smart_monitor.daemon.named import Named
 from smart_monitor.daemon.pool import STUCK, Pool
 from smart_monitor.daemon.run import Run
 from smart_monitor.daemon.schedule import Schedule

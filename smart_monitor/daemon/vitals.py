@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from smart_monitor.daemon.place import Place, read_small
 from smart_monitor.model import SCHEMA, to_json
-from smart_monitor.rules.stall import Stall
 from smart_monitor.snapshots.folders import write_atomically
 
 if TYPE_CHECKING:
@@ -67,6 +66,8 @@ def process(run: Run) -> dict[str, Any]:
 
 def pace(run: Run) -> dict[str, Any]:
     """What the run is thought to be doing, and how long that may take before it stalls."""
+    from smart_monitor.rules.stall import Stall  # not for those who only read vitals
+
     host = run.engine.judge(0)
     rule = host.rules.get("stall") if host is not None else None
     return rule.pace(run.settings) if isinstance(rule, Stall) else {}

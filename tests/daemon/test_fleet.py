@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from smart_monitor.config import Settings
-from smart_monitor.daemon.fleet import named
 from smart_monitor.daemon.loop import MANY, Daemon, share_of_first_tick
+from smart_monitor.daemon.named import named
 from smart_monitor.daemon.run import Run
 from smart_monitor.sources import Cursor, Pass, Sight
 from tests.command_line import command
