@@ -12,7 +12,12 @@ from smart_monitor.snapshots.process import Worker
 
 # How long an example takes says something of the machine's load and nothing of what is tested.
 settings.register_profile("loaded", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("loaded")
+settings.register_profile("few", settings.get_profile("loaded"), max_examples=40)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Where the slow tests are left out, properties are tried on fewer examples, and on others each time."""
+    settings.load_profile("few" if "not slow" in config.option.markexpr else "loaded")
 
 
 @pytest.fixture(autouse=True)

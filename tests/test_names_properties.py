@@ -23,7 +23,6 @@ ANYTHING = st.recursive(
 ROWS = st.dictionaries(KEYS, ANYTHING, max_size=12)
 
 
-@settings(deadline=None)
 @given(ROWS)
 def test_any_row_gives_a_reading_within_its_bounds(row: dict[str, Any]) -> None:
     reading = read_row(row)
@@ -40,7 +39,6 @@ def test_any_row_gives_a_reading_within_its_bounds(row: dict[str, Any]) -> None:
     json.dumps((reading.ids, reading.note)).encode()
 
 
-@settings(deadline=None)
 @given(ROWS)
 def test_reading_does_not_depend_on_what_was_read_before(row: dict[str, Any]) -> None:
     first = read_row(row)
@@ -50,7 +48,6 @@ def test_reading_does_not_depend_on_what_was_read_before(row: dict[str, Any]) ->
     assert repr(first) == repr(read_row(row))
 
 
-@settings(deadline=None)
 @given(st.permutations(["loss", "train_loss", "training_loss", "last_loss", "train/loss"]))
 def test_the_order_of_keys_in_a_row_decides_nothing(keys: list[str]) -> None:
     row = {key: float(i) for i, key in enumerate(sorted(keys))}
@@ -78,7 +75,7 @@ USUAL = st.dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=4 * settings.default.max_examples)
 @given(USUAL.map(lambda row: row | {"step": 7}) | USUAL | ROWS)
 def test_the_short_way_reads_a_row_as_the_long_way_does(row: dict[str, Any]) -> None:
     short, long = names._as_usual(row), names._looked_at(row, "")

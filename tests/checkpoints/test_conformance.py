@@ -84,7 +84,7 @@ def build(root: Path, entries: list[tuple[str, str, bytes, str]]) -> None:
             path.symlink_to("../.." if kind == "link" else name)
 
 
-@settings(deadline=None, max_examples=200, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=2 * settings.default.max_examples, suppress_health_check=list(HealthCheck))
 @given(entries=st.lists(entry, max_size=14))
 def test_no_tree_makes_a_layout_raise_and_what_is_missing_is_said_in_words(entries: list[tuple[str, str, bytes, str]]) -> None:
     top = Path(tempfile.mkdtemp())

@@ -98,7 +98,7 @@ def test_fifty_quiet_records_prove_a_checkpoint_good_and_an_anomaly_then_keeps_i
         monitor.sees(12)
         trainer.checkpoint(12, keep=1)
         until(lambda: "checkpoint-12" in folders(tmp_path), "the hold")
-        until(lambda: trainer.train(1, 0.02) or held(monitor).get("checkpoint-12", {}).get("good"), "the good slot")
+        until(lambda: trainer.train(1) or held(monitor).get("checkpoint-12", {}).get("good"), "the good slot")
         assert trainer.step >= 12 + 50
         trainer.checkpoint(trainer.step, keep=1)
         until(lambda: f"checkpoint-{trainer.step}" in folders(tmp_path), "the second hold")

@@ -48,12 +48,11 @@ def some(*names: str | bytes, slow: tuple[str | bytes, ...]) -> list[Any]:
 @pytest.mark.parametrize(
     "what",
     some(
-        "empty",
         "nested",
         "foreign",
         "huge",
         "missing",
-        slow=("torn", "no UTF-8", "a list", "endless number", "a directory", "a pipe"),
+        slow=("empty", "torn", "no UTF-8", "a list", "endless number", "a directory", "a pipe"),
     ),
 )
 def test_what_cannot_be_read_is_said_everywhere_and_over_when_it_can(tmp_path: Path, what: str) -> None:

@@ -110,7 +110,7 @@ def test_msgspec_reads_the_usual_lines(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @both
-@settings(deadline=None, suppress_health_check=quiet, max_examples=300)
+@settings(deadline=None, suppress_health_check=quiet, max_examples=3 * settings.default.max_examples)
 @given(ANY_LINE)
 @example(b'{"step": 1, "step": 2, "loss": 1, "loss": -0.0, "train": {"loss": 3, "loss": 4}}')
 @example(b'{"loss": 1e400, "lr": -1e400, "step": 36893488147419103232, "note": "\\ud800"}')
@@ -126,7 +126,7 @@ def test_any_line_says_the_same_with_and_without_msgspec(line: bytes) -> None:
 
 
 @both
-@settings(deadline=None, suppress_health_check=quiet, max_examples=300)
+@settings(deadline=None, suppress_health_check=quiet, max_examples=3 * settings.default.max_examples)
 @given(st.floats(allow_nan=False, allow_infinity=False), st.integers(0, 45), st.text("0123456789", min_size=1, max_size=60))
 def test_numbers_are_rounded_alike_to_the_last_bit(number: float, digits: int, tail: str) -> None:
     block = f'{{"loss": {number:.{digits}e}, "lr": {number!r}}}\n{{"loss": 0.{tail}, "lr": 1{tail}.{tail}}}'.encode()
