@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -22,6 +23,7 @@ finally:
 
 BUSY = 50
 """Steps a second above which they are logged as ranges."""
+_STEP = re.compile(rb"^\[[^]]*\] \[INFO\] Monitoring: Step (?:\d+\xe2\x80\x93)?(\d+)", re.MULTILINE)
 LIMIT = 2000
 TAIL = 1 << 18
 """Bytes at the end of the log in which a line that a crash may have cut off is looked for."""
@@ -104,17 +106,26 @@ class Log:
 
     def holds(self, message: str) -> bool:
         """Does the end of the newest log hold a line with this text?"""
-        self._ranges()
         wanted = _cleaned(message).encode("utf-8", "backslashreplace")
-        for path in sorted(self._directory.glob("smart_monitor_????????.log"))[-2:]:
+        return any(wanted in tail for tail in self._tails())
+
+    def last_step(self) -> int | None:
+        """The last step that the end of the newest log tells of."""
+        for tail in self._tails():
+            if found := _STEP.findall(tail):
+                return int(found[-1])
+        return None
+
+    def _tails(self) -> Iterator[bytes]:
+        """The ends of the newest logs, the newest first."""
+        self._ranges()
+        for path in sorted(self._directory.glob("smart_monitor_????????.log"))[:-3:-1]:
             try:
                 with path.open("rb") as file:
                     file.seek(max(0, file.seek(0, 2) - TAIL))
-                    if wanted in file.read():
-                        return True
+                    yield file.read()
             except OSError:
                 continue
-        return False
 
     @property
     def waiting(self) -> bool:

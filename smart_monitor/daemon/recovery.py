@@ -31,6 +31,20 @@ class Again:
     """Was any record among them that did not stand there at first contact?"""
 
 
+@dataclass(slots=True)
+class Untold:
+    """The steps judged after the last one that the log tells of: the kill came between the journal and the log."""
+
+    first: int = 0
+    last: int = 0
+    count: int = 0
+
+    def heed(self, step: int, told: int | None) -> None:
+        """One more, the last that was told being `told`."""
+        self.first, self.last = step if self.count == 0 else self.first, step
+        self.count = 0 if step == told else self.count + 1
+
+
 def recover(run: Run, saved: Saved) -> Again:
     """Bring engine, events and store of `run` to where the journal ends."""
     keeper = run.keeper
@@ -50,10 +64,12 @@ def recover(run: Run, saved: Saved) -> Again:
 
 
 def _refold(run: Run, number: int, *, silent: bool) -> Again:
-    again = Again()
+    again, told, untold = Again(), run.log.last_step(), Untold()
     for _, record in read_journal(run.place.journal, run.name, number):
         outputs = run.judge(record)
         run.heed(record, again=True)
+        if record.kind == RECORD and not record.historical and (judge := run.engine.judge(record.rank)) is not None:
+            untold.heed(record.index if judge.step is None else judge.step, told)
         if not silent:
             run.perform(outputs, None)
         if record.kind == OUTCOME:
@@ -65,4 +81,6 @@ def _refold(run: Run, number: int, *, silent: bool) -> Again:
             kinds.pop(record.kind, None)  # so that the later of the two stands behind
             kinds[record.kind] = record
             again.lived |= record.kind == RECORD and not record.historical
+    if untold.count:
+        run.log.range(untold.first, untold.last, untold.count)
     return again

@@ -126,6 +126,22 @@ def test_it_knows_whether_a_line_stands_at_its_end(tmp_path: Path) -> None:
     log.close()
 
 
+def test_it_knows_the_last_step_that_it_told_of(tmp_path: Path) -> None:
+    clock = Clock(1762988399.0)
+    log = Log(None, clock)
+    log.open(tmp_path)
+    assert log.last_step() is None
+    log.step(record(7), 7, {"loss": 0.7})
+    assert 7 == log.last_step()
+    log.range(8, 90, 83)
+    log.info("[INFO] Monitoring: Step 99 says the trainer")
+    assert 90 == log.last_step()
+    clock.now += 86_400
+    log.info("a new day, and no step yet")
+    assert 90 == log.last_step()
+    log.close()
+
+
 @given(st.binary(max_size=200), st.binary(max_size=200))
 def test_cutting_a_torn_tail_keeps_every_whole_line_and_nothing_else(whole: bytes, torn: bytes) -> None:
     torn = torn.replace(b"\n", b"")

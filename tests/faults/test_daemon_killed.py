@@ -70,6 +70,9 @@ def test_whenever_the_daemon_is_killed_nothing_is_half_nothing_twice_and_nothing
         # Everything may have been seen and kept by those before: SIGTERM must find one that listens already.
         until(lambda: len(monitor.having("Smart Monitor 0")) > before)
         monitor.sees(training.trainer.step)
+        training.trainer.write(float("nan"))  # lives as short as these may have met nothing worth telling
+        monitor.sees(training.trainer.step)
+        until(lambda: monitor.events("finding"), "word of it")
         until(lambda: not list((tmp_path / ".smart_monitor" / "intents").glob("*")), "every promise kept", 240)
         monitor.goes_on(ticks=2)
         assert 0 == monitor.stop()
@@ -167,6 +170,26 @@ def test_state_and_events_lost_together_alarm_nobody_about_the_past(tmp_path: Pa
         assert 0 == monitor.stop()
     assert alerts == monitor.alerts()
     assert 1 == len(monitor.snapshots())
+
+
+@pytest.mark.timeout(180)
+def test_steps_that_were_judged_and_not_logged_before_a_kill_are_told_after_it(tmp_path: Path) -> None:
+    trainer = Trainer(tmp_path)
+    monitor = Monitor(tmp_path)
+    with monitor:
+        for step in range(1, 7):
+            trainer.train(1)
+            monitor.sees(step)
+        monitor.kill()
+    [log] = (tmp_path / "logs").glob("*.log")
+    text = log.read_text()
+    log.write_text(text[: text.index("Monitoring: Step 4")])  # as if it had been killed between the journal and the log
+    (tmp_path / ".smart_monitor" / "state.json").unlink(missing_ok=True)
+    with monitor:
+        until(lambda: monitor.having("Resumed: "), "the restart")
+        assert 0 == monitor.stop()
+    assert 1 == len(monitor.having("Monitoring: Step 4–6 (3 records)"))
+    assert 4 == len(monitor.having("Monitoring: Step "))
 
 
 @pytest.mark.timeout(180)
