@@ -19,9 +19,10 @@ from smart_monitor.cli import main
 
 ROOT = Path(__file__).parents[1]
 QUICK = {
-    "SMART_MONITOR_POLL_INTERVAL": "0.2", "SMART_MONITOR_BLIND_AFTER": "1", "SMART_MONITOR_MIN_FREE_GB": "0",
+    "SMART_MONITOR_POLL_INTERVAL": "0.2", "SMART_MONITOR_BLIND_AFTER": "60", "SMART_MONITOR_MIN_FREE_GB": "0",
     "SMART_MONITOR_MIN_FREE_PERCENT": "0", "SMART_MONITOR_SPARE_CHECKPOINTS": "0",
 }  # fmt: skip
+"""Who begins to watch an empty directory, or waits for its turn on a busy machine, is not to be called blind for it."""
 PATIENCE = 40.0
 """Seconds that a test waits for what should take one: the machine may be busy with others."""
 

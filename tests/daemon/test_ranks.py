@@ -63,7 +63,7 @@ def test_a_rank_that_stops_is_named_and_the_journal_says_the_same(tmp_path: Path
 def test_what_all_ranks_say_is_one_incident_one_alert_and_one_snapshot(tmp_path: Path) -> None:
     ranks = Ranks(tmp_path, 4)
     ranks.train(steps=3)
-    with Monitor(tmp_path, settings=QUICK) as monitor:
+    with Monitor(tmp_path) as monitor:
         monitor.says("Caught up")
         trains(ranks, monitor, steps=3)
         ranks.train(loss=float("nan"))

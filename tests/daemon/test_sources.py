@@ -141,7 +141,7 @@ def test_what_stands_there_at_first_contact_is_history_however_much(tmp_path: Pa
         json.dumps({"step": s, "loss": math.nan if s % 1000 == 500 else 2.0 + (s * 7 % 5) / 100}) + "\n" for s in range(1, 12_001)
     )
     (tmp_path / "metrics.jsonl").write_text(rows)
-    with Monitor(tmp_path, settings={"SMART_MONITOR_BLIND_AFTER": "60"}) as monitor:
+    with Monitor(tmp_path) as monitor:
         monitor.says("Caught up: 12000 records stood there already (steps 1–12000)")
         append(tmp_path / "metrics.jsonl", b'{"step": 12001, "loss": NaN}\n')
         until(monitor.findings, "the new finding")

@@ -151,7 +151,8 @@ def test_a_status_file_that_may_not_be_read_makes_it_blind_and_says_why(tmp_path
     trainer.path.chmod(0o600)
     out.mkdir()
     os.chown(out, 65534, 65534)
-    with Monitor(base, out=out, prefix=("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")) as monitor:
+    nobody, soon = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"), {"SMART_MONITOR_BLIND_AFTER": "1"}
+    with Monitor(base, out=out, prefix=nobody, settings=soon) as monitor:
         monitor.says("Permission denied")
         until(lambda: "blind" in monitor.findings(), "the finding")
         code, document = status(base, out)

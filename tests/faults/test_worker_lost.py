@@ -35,7 +35,7 @@ def test_a_worker_that_is_no_use_is_told_once_and_the_copy_is_made_by_another(tm
         if under_way and under_way["phase"] == "copying" and len(struck | {under_way["pid"]}) <= 2:
             struck.add(under_way["pid"])
             os.kill(under_way["pid"], number)
-        if store._worker is not None and store._worker.pid in struck:
+        if number == signal.SIGSTOP and store._worker is not None and store._worker.pid in struck:
             store._worker._heard -= 10.0  # the minutes that nobody hears of it need not be sat out
         time.sleep(0.005)
     store.stop(1)

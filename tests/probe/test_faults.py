@@ -93,7 +93,7 @@ def test_the_monitor_beside_names_the_layers_that_overflow_in_half_precision(tmp
 
 
 def test_the_monitor_beside_a_healthy_training_is_silent(tmp_path: Path) -> None:
-    with Monitor(tmp_path, settings={"SMART_MONITOR_BLIND_AFTER": "60"}) as monitor:  # it has nothing to read before
+    with Monitor(tmp_path) as monitor:
         monitor.watching()
         faulty.train(tmp_path)
         monitor.sees(faulty.STEPS)
