@@ -239,6 +239,21 @@ def test_where_one_directory_can_not_be_watched_the_others_are(still: Watch, mon
     assert "" == still.wake.trouble
 
 
+def test_more_events_than_there_is_room_for_wake_it_whatever_they_told_of(tmp_path: Path) -> None:
+    eye = Eye(StatusFile(tmp_path, "r"), {}, lambda *_: None)
+    pool = Pool(lambda error: pytest.fail(str(error)))
+    wake = Wake(eye, lambda: [str(tmp_path / "training_status.json")], pool)
+    wake.check()
+    others = [tmp_path / name for name in ("a", "b")]  # in turn: equal events would be one
+    for number in range(int(Path("/proc/sys/fs/inotify/max_queued_events").read_text()) + 1):
+        os.close(os.open(others[number % 2], os.O_WRONLY | os.O_CREAT))
+    assert 0 == eye.wakes
+    pool.attend(0.0)
+    until(lambda: 1 == eye.wakes)
+    wake.close()
+    pool.end()
+
+
 def test_a_log_is_heard_beside_another_that_grows_without_end(tmp_path: Path) -> None:
     ours, other = tmp_path / "metrics.jsonl", tmp_path / "chatter.log"
     eye = Eye(StatusFile(tmp_path, "r"), {}, lambda *_: None)
