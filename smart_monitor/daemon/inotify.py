@@ -7,6 +7,7 @@ wakes cost more than all reading and judging of what it wrote; and a thread that
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import struct
 import threading
@@ -28,6 +29,11 @@ OVERFLOW = InotifyConstants.IN_Q_OVERFLOW
 _ONLY_DIRECTORIES = InotifyConstants.IN_ONLYDIR
 
 _EVENT = struct.Struct("iIII")
+_LIMITS = {
+    errno.ENOSPC: "no more inotify watches are to be had (fs.inotify.max_user_watches)",
+    errno.EMFILE: "no more inotify instances or descriptors are to be had (fs.inotify.max_user_instances, ulimit -n)",
+}
+"""The kernel's own words for these are those of a full disk and of too many files."""
 _MOST = 1 << 16
 """Bytes of events read at once; what is left is read at the next turn."""
 
@@ -81,5 +87,5 @@ class Inotify:
 def _checked(result: int) -> int:
     if result < 0:
         number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
+        raise OSError(number, _LIMITS.get(number) or os.strerror(number))
     return result

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
 import shutil
 import socket
@@ -13,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from smart_monitor.daemon import inotify
 from smart_monitor.daemon.eye import SAMPLE, Eye
 from smart_monitor.daemon.inotify import GROWS, Inotify
 from smart_monitor.daemon.pool import Pool
@@ -176,14 +179,15 @@ def test_a_directory_moved_away_and_made_anew_is_watched_at_the_next_change(stil
     assert "" == still.wake.check()
 
 
-def test_without_inotify_instances_the_stat_goes_on(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(*_: Any, **__: Any) -> None:
-        raise OSError(24, "inotify instance limit reached")
+def test_without_inotify_watches_the_stat_goes_on(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: Any) -> int:
+        ctypes.set_errno(errno.ENOSPC)
+        return -1
 
     # The limit is the kernel's and every test's: to exhaust it would disturb the others.
-    monkeypatch.setattr(Inotify, "watch", refused)
+    monkeypatch.setattr(inotify, "inotify_add_watch", refused)
     assert "" == watch.wake.check()
-    assert "inotify instance limit reached" == watch.wake.trouble
+    assert "no more inotify watches are to be had (fs.inotify.max_user_watches)" == watch.wake.trouble
     watch.trainer.train(1)
     until(lambda: watch.steps() == [1])
     monkeypatch.undo()
