@@ -16,6 +16,7 @@ from unittest import mock
 import pytest
 
 from smart_monitor.cli import main
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[1]
 QUICK = {
@@ -23,9 +24,6 @@ QUICK = {
     "SMART_MONITOR_MIN_FREE_PERCENT": "0", "SMART_MONITOR_SPARE_CHECKPOINTS": "0",
 }  # fmt: skip
 """Who begins to watch an empty directory, or waits for its turn on a busy machine, is not to be called blind for it."""
-PATIENCE = 40.0
-"""Seconds that a test waits for what should take one: the machine may be busy with others."""
-
 Answer = subprocess.CompletedProcess[str]
 
 

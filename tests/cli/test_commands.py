@@ -16,7 +16,8 @@ import pytest
 from smart_monitor.cli import cli
 from smart_monitor.config import KEYS
 from tests.command_line import ROOT, command, environment, process, status
-from tests.daemon.watching import Monitor, Trainer, until
+from tests.daemon.watching import Monitor, Trainer
+from tests.waiting import until
 
 pytestmark = pytest.mark.timeout(180)
 

@@ -16,7 +16,8 @@ import pytest
 from smart_monitor.snapshots.verify import verify
 from tests.checkpoints.trees import fingerprint
 from tests.command_line import ROOT, command, environment
-from tests.daemon.watching import Monitor, Trainer, until
+from tests.daemon.watching import Monitor, Trainer
+from tests.waiting import PATIENCE, until
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -99,7 +100,7 @@ def test_next_waits_for_the_checkpoint_that_is_yet_to_come(tmp_path: Path) -> No
     assert "Waiting" in waiting.stderr.readline()
     assert not (tmp_path / "snapshots").exists()
     trainer.checkpoint(2)
-    out, _ = waiting.communicate(timeout=60)
+    out, _ = waiting.communicate(timeout=PATIENCE)
     assert "checkpoint-2" == json.loads(out)["checkpoint"]
 
 
@@ -116,7 +117,7 @@ def test_one_that_is_being_written_is_waited_for_as_long_as_told(tmp_path: Path)
     assert waiting.stderr
     assert "Waiting: checkpoint-5 is not complete" in waiting.stderr.readline()
     (half / "model.safetensors").write_bytes(whole)
-    out, _ = waiting.communicate(timeout=60)
+    out, _ = waiting.communicate(timeout=PATIENCE)
     assert out.startswith("Kept checkpoint-5: ")
 
 
@@ -145,6 +146,6 @@ def test_told_to_stop_in_the_middle_it_leaves_nothing(tmp_path: Path, number: in
     copying = started(tmp_path)
     until(lambda: list((tmp_path / "snapshots").glob(".partial-*")), "the partial")
     copying.send_signal(number)
-    copying.communicate(timeout=60)
+    copying.communicate(timeout=PATIENCE)
     assert 0 != copying.returncode
     until(lambda: [] == os.listdir(tmp_path / "snapshots"), "the end of the partial")

@@ -20,7 +20,8 @@ from smart_monitor.daemon.named import named
 from smart_monitor.daemon.run import Run
 from smart_monitor.sources import Cursor, Pass, Sight
 from tests.command_line import command
-from tests.daemon.watching import Monitor, Trainer, serve, until
+from tests.daemon.watching import Monitor, Trainer, serve
+from tests.waiting import PATIENCE, until
 
 COUNT = 50
 pytestmark = pytest.mark.timeout(300)
@@ -215,7 +216,7 @@ def runs(bases: list[Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Ru
     until(lambda: len(daemon._lanes) == 3 and all(lane.standing.met for lane in daemon._lanes), "all runs met")
     yield [lane.run for lane in daemon._lanes if lane.run is not None]
     daemon._stopping = True
-    thread.join(60)
+    thread.join(PATIENCE)
     assert not thread.is_alive()
 
 
@@ -240,7 +241,7 @@ def test_reads_that_hang_blind_their_own_run_and_no_other(bases: list[Path], run
     dead = [Hanging(), Hanging()]
     for run, source in zip(runs[:2], dead, strict=True):
         run.source.unmoved, run.source.read = source.unmoved, source.read  # type: ignore[method-assign]
-        assert source.begun.wait(20)
+        assert source.begun.wait(PATIENCE)
     for base in bases[:2]:
         until(lambda base=base: "does not return (a hung mount?)" in text(base), "word of it")
     trainer = Trainer(bases[2])
@@ -264,7 +265,7 @@ def test_a_write_that_hangs_holds_up_its_own_run_and_no_other(bases: list[Path],
         return append(*arguments)  # type: ignore[arg-type]
 
     runs[0].journal.append = hanging  # type: ignore[method-assign]
-    assert begun.wait(20)
+    assert begun.wait(PATIENCE)
     for base in bases[1:]:
         trainer = Trainer(base)
         trainer.step = 1

@@ -11,6 +11,7 @@ import pytest
 
 from smart_monitor.daemon import host
 from tests.command_line import ROOT
+from tests.waiting import PATIENCE
 
 NVML = """
 NVML_TEMPERATURE_GPU, NVML_MEMORY_ERROR_TYPE_UNCORRECTED, NVML_VOLATILE_ECC = 0, 1, 0
@@ -68,7 +69,7 @@ def test_gpus_are_told_of_where_there_are_any_and_missed_in_silence(tmp_path: Pa
     (tmp_path / "pynvml.py").write_text(module)
     done = subprocess.run(
         [sys.executable, "-c", ASKED], env=dict(os.environ) | {"PYTHONPATH": f"{tmp_path}:{ROOT}"},
-        capture_output=True, text=True, timeout=60, check=True,
+        capture_output=True, text=True, timeout=PATIENCE, check=True,
     )  # fmt: skip
     assert "" == done.stderr
     if module == NVML:

@@ -17,8 +17,8 @@ from smart_monitor.model import Decision
 from smart_monitor.registry import rule_classes
 from smart_monitor.snapshots.intents import Needs
 from tests.checkpoints.trees import hf_checkpoint
-from tests.daemon.watching import until
 from tests.snapshots.runs import METADATA, ROOMY, decision
+from tests.waiting import until
 
 BEST = replace(decision("best", "best_model_loss_0.5000"), kinds=("best_model",), severity="info")
 

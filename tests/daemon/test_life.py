@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.command_line import command, status
-from tests.daemon.watching import LINE, Monitor, Trainer, until
+from tests.daemon.watching import LINE, Monitor, Trainer
 from tests.hands import delete_by_hand
+from tests.waiting import until
 
 pytestmark = pytest.mark.timeout(180)
 

@@ -21,7 +21,8 @@ from smart_monitor.journal import Journal
 from smart_monitor.model import Record
 from smart_monitor.sources import Cursor, Pass, Sight
 from smart_monitor.sources.status_json import StatusFile
-from tests.daemon.watching import Trainer, serve, until
+from tests.daemon.watching import Trainer, serve
+from tests.waiting import PATIENCE, until
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -63,14 +64,14 @@ def test_a_run_whose_handling_fails_is_begun_again_and_harms_no_other(tmp_path: 
             original(figures)
 
         first.tick = tick  # type: ignore[method-assign]
-        assert failed.wait(20)
+        assert failed.wait(PATIENCE)
         until(lambda: "Internal error: ZeroDivisionError" in text(bases[0]), "word of it")
         until(lambda: "Resumed: " in text(bases[0]), "the new beginning")
         assert "Internal error" not in text(bases[1])
         assert "Resumed: " not in text(bases[1])
     finally:
         daemon._stopping = True
-        thread.join(30)
+        thread.join(PATIENCE)
 
 
 def text(base: Path) -> str:

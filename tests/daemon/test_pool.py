@@ -11,7 +11,7 @@ from itertools import pairwise
 import pytest
 
 from smart_monitor.daemon.pool import MOST_OF_ONE, NEVER, STUCK, Pool
-from tests.daemon.watching import until
+from tests.waiting import PATIENCE, until
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -76,12 +76,12 @@ def test_threads_that_hang_are_replaced_and_retire_when_they_come_back(pool: Poo
     hangs, other = [Hang(), Hang()], threading.Event()
     for hang in hangs:
         pool.add(hang, "there")
-    assert all(hang.begun.wait(20) for hang in hangs)
+    assert all(hang.begun.wait(PATIENCE) for hang in hangs)
     pool.add(lambda: other.set() or NEVER, "here")
     pool.attend(time.monotonic())
     assert not other.is_set()
     pool.attend(time.monotonic() + STUCK + 1)
-    assert other.wait(20)
+    assert other.wait(PATIENCE)
     for hang in hangs:
         hang.go.set()
     until(lambda: sum(t.name == "worker" and t.is_alive() for t in threading.enumerate()) <= 2, "the surplus to retire")
@@ -111,7 +111,7 @@ def test_a_task_that_raises_is_told_and_tried_again_later_and_harms_no_other() -
 
     pool.add(fails, "here")
     pool.add(lambda: other.set() or NEVER, "here", time.monotonic() + 0.1)
-    assert other.wait(20)
+    assert other.wait(PATIENCE)
     assert [ZeroDivisionError] == [type(e) for e in told]
     pool.end()
 
@@ -125,14 +125,14 @@ def test_what_can_be_read_is_heard_by_a_thread_that_waits_also_while_another_wor
         os.write(theirs, b"%d" % number)
         until(lambda: b"".join(heard) == b"012"[: number + 1])  # noqa: B023
     pool.add(hang, "there")
-    assert hang.begun.wait(20)
+    assert hang.begun.wait(PATIENCE)
     os.write(theirs, b"3")
     until(lambda: b"".join(heard) == b"0123")
     pool.unlisten(ours)
     os.write(theirs, b"4")
     done = threading.Event()
     pool.add(lambda: done.set() or NEVER, "here")
-    assert done.wait(20)
+    assert done.wait(PATIENCE)
     assert b"0123" == b"".join(heard)
     hang.go.set()
     os.close(ours)
@@ -184,7 +184,7 @@ def test_who_fails_to_hear_is_told_of_and_heard_no_more_and_the_threads_live_on(
     until(lambda: told)
     done = threading.Event()
     pool.add(lambda: done.set() or NEVER, "here")
-    assert done.wait(20)
+    assert done.wait(PATIENCE)
     assert ([MemoryError], [1]) == ([type(e) for e in told], times)
     pool.unlisten(ours)
     pool.end()
@@ -202,5 +202,5 @@ def test_where_no_thread_can_be_made_it_is_tried_again(monkeypatch: pytest.Monke
     pool.attend(0.0)
     monkeypatch.undo()
     pool.attend(0.0)
-    assert done.wait(20)
+    assert done.wait(PATIENCE)
     pool.end()

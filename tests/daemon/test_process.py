@@ -20,7 +20,8 @@ from smart_monitor.daemon.trainer import Trainer as Tracker
 from smart_monitor.daemon.vitals import read_vitals
 from smart_monitor.model import HOST, RECORD, STATE, TICK, Record
 from tests.command_line import command
-from tests.daemon.watching import Monitor, until
+from tests.daemon.watching import Monitor
+from tests.waiting import until
 
 pytestmark = pytest.mark.timeout(180)
 WRITES = """

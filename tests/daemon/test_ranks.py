@@ -14,7 +14,8 @@ import pytest
 
 from smart_monitor.daemon.process import Handle
 from tests.command_line import command, process
-from tests.daemon.watching import Monitor, until
+from tests.daemon.watching import Monitor
+from tests.waiting import until
 
 pytestmark = pytest.mark.timeout(180)
 QUICK = {"SMART_MONITOR_RANK_LAG_AFTER": "1"}

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.command_line import command, process, status
-from tests.daemon.watching import Monitor, Trainer, until
+from tests.daemon.watching import Monitor, Trainer
+from tests.waiting import until
 
 SPIKE = 3.0
 

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from tests.command_line import command, process, status
-from tests.daemon.watching import Monitor, Trainer, until
+from tests.daemon.watching import Monitor, Trainer
 from tests.sources import wandb_log
 from tests.sources.events import BEGINNING, logged
+from tests.waiting import until
 
 pytestmark = pytest.mark.timeout(180)
 BAD = 45

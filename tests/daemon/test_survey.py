@@ -11,7 +11,8 @@ import pytest
 from smart_monitor.config import Settings
 from smart_monitor.daemon.survey import tell_once
 from tests.command_line import command
-from tests.daemon.watching import Monitor, Trainer, until
+from tests.daemon.watching import Monitor, Trainer
+from tests.waiting import until
 
 FULL = {"disk_free_bytes": 1e9, "host_memory_percent": 95.0, "container_memory_percent": 99.0}
 

@@ -15,9 +15,10 @@ from smart_monitor.daemon import tidying
 from smart_monitor.daemon.tidying import Calendar, has_something
 from smart_monitor.snapshots.pins import pin
 from smart_monitor.snapshots.verify import verify
-from tests.daemon.watching import Monitor, Trainer, until
+from tests.daemon.watching import Monitor, Trainer
 from tests.faults.store_drivers import alive, children, kill
 from tests.snapshots.made import DAY, made
+from tests.waiting import until
 
 pytestmark = pytest.mark.timeout(400)
 OFTEN = {"SMART_MONITOR_PRUNE_HOURS": "0.0002", "SMART_MONITOR_KEEP_LAST": "1"}

@@ -23,7 +23,8 @@ from smart_monitor.daemon.schedule import Schedule
 from smart_monitor.daemon.wake import REPLACEMENTS, UNANNOUNCED, Wake
 from smart_monitor.sources import Cursor, Pass, Sight
 from smart_monitor.sources.status_json import StatusFile
-from tests.daemon.watching import Trainer, until
+from tests.daemon.watching import Trainer
+from tests.waiting import PATIENCE, until
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -209,14 +210,14 @@ def test_a_directory_that_hangs_holds_back_no_event_of_another(watch: Watch, tmp
     assert watch.wake.inotify is not None
     lane = threading.Thread(target=watch.wake.inotify.watch, args=(str(tmp_path), GROWS))
     lane.start()
-    assert begun.wait(20)
+    assert begun.wait(PATIENCE)
     for _ in range(3):
         before = watch.eye.wakes
         watch.trainer.train(1)
         until(lambda: watch.eye.wakes > before)  # noqa: B023
         until(lambda: watch.trainer.step in watch.steps())
     go.set()
-    lane.join(20)
+    lane.join(PATIENCE)
 
 
 def test_where_one_directory_can_not_be_watched_the_others_are(still: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -309,7 +310,7 @@ def test_a_scheduler_that_died_can_be_started_anew() -> None:
     schedule = Schedule(lambda: ticks.append(1), 0.1)
     until(lambda: ticks)
     schedule._ended.set()
-    schedule.ticker.join(20)
+    schedule.ticker.join(PATIENCE)
     count = len(ticks)
     schedule.restart(0.1)
     until(lambda: len(ticks) > count)
@@ -325,7 +326,7 @@ def test_a_job_that_raised_does_not_count_as_one_that_hangs(monkeypatch: pytest.
         raise MemoryError
 
     schedule = Schedule(job, 0.05)
-    schedule.ticker.join(20)
+    schedule.ticker.join(PATIENCE)
     assert not schedule.hanging
     schedule.restart(0.05)
     until(lambda: len(ticks) == 2)
@@ -340,7 +341,7 @@ def test_beside_a_job_that_hangs_no_second_scheduler_is_started() -> None:
         release.wait(30)
 
     schedule = Schedule(job, 0.05)
-    assert began.wait(20)
+    assert began.wait(PATIENCE)
     ticker = schedule.ticker
     schedule.restart(0.05)
     assert ticker is schedule.ticker

@@ -10,27 +10,18 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from smart_monitor.daemon.loop import Daemon
 from smart_monitor.daemon.schedule import Schedule
-from tests.command_line import PATIENCE, command, environment
+from tests.command_line import command, environment
 from tests.daemon.forked import Forked
+from tests.waiting import PATIENCE, until
 
 LINE = re.compile(r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\] \[(INFO|WARNING|ERROR|ALERT)\] \S.*")
-T = TypeVar("T")
-
-
-def until(look: Callable[[], T], what: str = "it", limit: float = PATIENCE) -> T:
-    """The first true answer of `look`."""
-    deadline = time.monotonic() + limit
-    while not (found := look()):
-        assert time.monotonic() < deadline, f"{what} did not happen in {limit:g} s"
-        time.sleep(0.02)
-    return found
 
 
 def listens(pid: int) -> bool:

@@ -29,7 +29,7 @@ class Drivers:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         for driver in children(self._helper.pid):  # a test that failed may have left one running
             kill(driver)
-        self._helper.communicate(timeout=10)
+        self._helper.communicate(timeout=120)
 
     def start(self, base: Path, ids: list[str], rate: float = 0.0, speed: float = 50.0) -> int:
         """The pid of a new driver, which promises `ids` and pumps until nothing is left to do."""

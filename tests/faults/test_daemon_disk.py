@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.command_line import command, status
-from tests.daemon.watching import Monitor, Trainer, until
+from tests.daemon.watching import Monitor, Trainer
 from tests.hands import delete_by_hand
+from tests.waiting import until
 
 pytestmark = pytest.mark.timeout(180)
 

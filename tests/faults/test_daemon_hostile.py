@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from tests.command_line import status
-from tests.daemon.watching import LINE, Monitor, Trainer, until
+from tests.daemon.watching import LINE, Monitor, Trainer
+from tests.waiting import until
 
 pytestmark = pytest.mark.timeout(240)
 

@@ -17,7 +17,8 @@ import pytest
 
 from smart_monitor.snapshots.verify import verify
 from tests.command_line import command
-from tests.daemon.watching import LINE, Monitor, Trainer, until
+from tests.daemon.watching import LINE, Monitor, Trainer
+from tests.waiting import until
 
 TRIALS = int(os.environ.get("SMART_MONITOR_DAEMON_KILLS", "40"))
 SEED = int(os.environ.get("SMART_MONITOR_KILL_SEED", str(random.randrange(2**32))))

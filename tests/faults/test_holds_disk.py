@@ -25,8 +25,9 @@ from smart_monitor.model import Record
 from smart_monitor.snapshots.holds import Holds
 from tests.checkpoints.trees import hf_checkpoint, torch_bytes
 from tests.faults.test_store_disk import fill, mounted
-from tests.snapshots.holding import Beside, contents, theirs, until
+from tests.snapshots.holding import Beside, contents, theirs
 from tests.snapshots.runs import ROOMY
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -18,9 +18,10 @@ from smart_monitor.snapshots.prune import prune
 from smart_monitor.snapshots.trash import dropped
 from smart_monitor.snapshots.verify import verify
 from tests.command_line import ROOT, environment
-from tests.daemon.watching import Monitor, Trainer, until
+from tests.daemon.watching import Monitor, Trainer
 from tests.faults.store_drivers import kill
 from tests.snapshots.made import DAY, NOW, made
+from tests.waiting import until
 
 LEAN = Settings(keep_last=1)
 PRUNER = """

@@ -23,7 +23,8 @@ from smart_monitor.snapshots.store import Needs, Store, StoreEvent
 from smart_monitor.snapshots.verify import verify
 from tests.checkpoints.trees import fingerprint, hf_checkpoint
 from tests.hands import delete_by_hand
-from tests.snapshots.runs import METADATA, ROOMY, STATUS, Clock, chosen, complete, decision, drive, until
+from tests.snapshots.runs import METADATA, ROOMY, STATUS, Clock, chosen, complete, decision, drive
+from tests.waiting import PATIENCE, until
 
 
 def mounted(path: Path, *command: str) -> Iterator[Path]:
@@ -113,7 +114,7 @@ def test_a_disk_too_full_even_for_the_promise_is_told_and_the_promise_is_kept_la
     ballast = fill(small, 0)
     store, clock, events = Store(small, ROOMY), Clock(1000), list[StoreEvent]()
     store.begin(decision(), METADATA, STATUS, clock())
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     while store.busy and time.monotonic() < deadline:
         events += store.pump(clock(), chosen(base))
         time.sleep(0.003)
@@ -150,7 +151,7 @@ def test_a_place_that_nothing_could_be_written_to_gets_the_checkpoint_once_it_ca
     subprocess.run(["mount", "-o", "remount,ro", str(small)], check=True)
     store, clock = Store(tmp_path / "out", ROOMY), Clock(1000)
     store.begin(decision(), METADATA, STATUS, clock(), Needs(hold="hold-of-it"))
-    events, seen, deadline = list[StoreEvent](), set[int](), time.monotonic() + 30
+    events, seen, deadline = list[StoreEvent](), set[int](), time.monotonic() + PATIENCE
     while len(seen) < 2:  # until it has tried in full again after not even the words could be kept
         assert time.monotonic() < deadline
         events += store.pump(clock(), chosen(base))

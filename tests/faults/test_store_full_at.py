@@ -14,6 +14,7 @@ from smart_monitor.snapshots.store import Store
 from smart_monitor.snapshots.verify import verify
 from tests.checkpoints.trees import fingerprint, hf_checkpoint
 from tests.snapshots.runs import METADATA, ROOMY, STATUS, Clock, chosen, decision, drive
+from tests.waiting import PATIENCE
 
 FEW = {"nr_inodes": (1, 8), "size": (16384, 110592)}
 MANY = {"nr_inodes": tuple(range(1, 22)), "size": tuple(range(4096, 700_000, 20480))}
@@ -39,13 +40,13 @@ def is_full_at(disk: Path, base: Path, what: str, value: int) -> None:
     before = fingerprint(base)
     store, clock = Store(disk, ROOMY), Clock(1000)
     store.begin(decision(), METADATA, STATUS, clock())
-    told = drive(store, chosen(base), speed=1000, limit=150)
+    told = drive(store, chosen(base), speed=1000, limit=PATIENCE)
     for name in [n for n in os.listdir(disk / "snapshots") if not n.startswith(".")] if (disk / "snapshots").is_dir() else []:
         assert verify(disk / "snapshots" / name) == []
     assert {e.state for e in told} <= {"failed", "published"}, told
     assert told, "it is full, and nobody says so"
     limit(disk, "size=64m,nr_inodes=10000")
-    deadline = time.monotonic() + 150
+    deadline = time.monotonic() + PATIENCE
     while store.open:
         assert time.monotonic() < deadline
         told += store.pump(clock(), chosen(base))

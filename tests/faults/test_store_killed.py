@@ -28,7 +28,8 @@ from smart_monitor.snapshots.store import Store
 from smart_monitor.snapshots.verify import verify
 from tests.checkpoints.trees import fingerprint, hf_checkpoint
 from tests.faults.store_drivers import Drivers, alive, children, kill
-from tests.snapshots.runs import ROOMY, decision, until
+from tests.snapshots.runs import ROOMY, decision
+from tests.waiting import PATIENCE, until
 
 TRIALS = int(os.environ.get("SMART_MONITOR_KILLS", "60"))
 SEED = int(os.environ.get("SMART_MONITOR_KILL_SEED", str(random.randrange(2**32))))
@@ -89,7 +90,7 @@ def test_nothing_visible_is_ever_incomplete_and_every_promise_is_kept_exactly_on
             known = promises(tmp_path)
             driver = drivers.start(tmp_path, [f"trial-{trial}"], rate=30.0)
             if trial % 2:  # on a busy machine it would often be killed before it did anything
-                until(functools.partial(has_promised, tmp_path, known, driver), 30)
+                until(functools.partial(has_promised, tmp_path, known, driver))
             time.sleep(chance.uniform(0.0, 0.3))
             victims = chance.choice(("driver", "worker", "both"))
             workers = children(driver)
@@ -107,7 +108,7 @@ def test_nothing_visible_is_ever_incomplete_and_every_promise_is_kept_exactly_on
             assert fingerprint(models) == before, where
             assert not inodes(models) & inodes(tmp_path / "snapshots"), where
         last = drivers.start(tmp_path, [])
-        until(lambda: not alive(last), 60 + trials)
+        until(lambda: not alive(last), "the last of them to keep what is promised", PATIENCE + trials)
     kept = collections.Counter(
         json.loads((tmp_path / "snapshots" / n / "metadata.json").read_text())["id"] for n in visible(tmp_path)
     )
@@ -141,7 +142,7 @@ def test_the_worker_dies_with_the_daemon_and_takes_its_partial_along(tmp_path: P
         [worker] = children(driver)
         time.sleep(0.1)
         kill(driver)
-        until(lambda: not alive(worker), 2)
+        until(lambda: not alive(worker))
         assert partials(tmp_path) == []
         assert visible(tmp_path) == set()
 
@@ -160,7 +161,7 @@ def test_a_second_daemon_leaves_the_partial_of_a_living_worker_and_still_keeps_t
         until(lambda: not alive(second))
         assert partials(tmp_path) == [partial]
         os.kill(worker, signal.SIGCONT)
-        until(lambda: not alive(worker), 3)
+        until(lambda: not alive(worker))
     assert partials(tmp_path) == []
     assert len(visible(tmp_path)) == 1
 

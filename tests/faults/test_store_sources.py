@@ -18,6 +18,7 @@ from smart_monitor.snapshots.store import Store, StoreEvent
 from smart_monitor.snapshots.verify import verify
 from tests.checkpoints.trees import hf_checkpoint, safetensors_bytes
 from tests.snapshots.runs import METADATA, ROOMY, STATUS, Clock, chosen, complete, decision
+from tests.waiting import PATIENCE
 
 SIZE = 2_000_000
 SLOW = dataclasses.replace(ROOMY, copy_rate_mb=3.0)
@@ -34,7 +35,7 @@ def keep(base: Path, choose: Callable[[Intent], Choice], mid_copy: Callable[[], 
     store, clock, events = Store(base, SLOW), Clock(200), list[StoreEvent]()
     store.begin(decision(), METADATA, STATUS, time.time())
     done: set[str] = set()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while store.busy:
         assert time.monotonic() < deadline
         events += store.pump(clock(), choose)

@@ -16,9 +16,10 @@ from smart_monitor.snapshots.store import Store, StoreEvent
 from smart_monitor.snapshots.verify import verify
 from tests.checkpoints.trees import hf_checkpoint
 from tests.command_line import command, status
-from tests.daemon.watching import Monitor, Trainer, until
+from tests.daemon.watching import Monitor, Trainer
 from tests.faults.store_drivers import kill
 from tests.snapshots.runs import METADATA, ROOMY, STATUS, Clock, chosen, decision
+from tests.waiting import PATIENCE, until
 
 
 @pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL], ids=["it stands still", "it is killed"])
@@ -27,7 +28,7 @@ def test_a_worker_that_is_no_use_is_told_once_and_the_copy_is_made_by_another(tm
     store, clock = Store(tmp_path, dataclasses.replace(ROOMY, copy_rate_mb=2)), Clock(500)
     events, struck = list[StoreEvent](), set[int]()
     store.begin(decision(), METADATA, STATUS, clock())
-    deadline = time.monotonic() + 50
+    deadline = time.monotonic() + PATIENCE
     while store.busy:
         assert time.monotonic() < deadline
         events += store.pump(clock(), chosen(tmp_path))

@@ -12,8 +12,9 @@ import pytest
 torch = pytest.importorskip("torch", reason="no PyTorch here: pip install 'smart-monitor[torch]'")
 
 from tests.command_line import command  # noqa: E402
-from tests.daemon.watching import Monitor, until  # noqa: E402
+from tests.daemon.watching import Monitor  # noqa: E402
 from tests.probe import faulty  # noqa: E402
+from tests.waiting import until  # noqa: E402
 
 pytestmark = [pytest.mark.torch, pytest.mark.timeout(300)]
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from smart_monitor.checkpoints.shelf import Shelf
 from smart_monitor.model import Checkpoint
 from smart_monitor.snapshots.hold import Hold
 from smart_monitor.snapshots.holds import Holds
+from tests.waiting import PATIENCE
 
 
 class Beside:
@@ -27,7 +27,7 @@ class Beside:
         whole = [(c, True) for c in self.shelf.complete()] + self.shelf.settling()
         return self.holds.meet(whole, self.shelf.unfinished())
 
-    def copied(self, limit: float = 40.0, *, paced: bool = True) -> list[Hold]:
+    def copied(self, limit: float = PATIENCE, *, paced: bool = True) -> list[Hold]:
         """Let what has to be copied be copied; at once if it is not `paced`."""
         deadline, found = time.monotonic() + limit, list[Hold]()
         while self.holds.eager.busy:
@@ -51,7 +51,7 @@ class Beside:
         other.holds.recover()
         return other
 
-    def emptied(self, limit: float = 40.0) -> list[str]:
+    def emptied(self, limit: float = PATIENCE) -> list[str]:
         """What lies in the directory of holds once the trash is emptied."""
         deadline = time.monotonic() + limit
         while trash := [n for n in os.listdir(self.folder) if n.startswith(".trash-")]:
@@ -75,11 +75,3 @@ def theirs(root: Path) -> dict[str, tuple[object, ...]]:
             content = Path(path).read_bytes() if os.path.isfile(path) and not os.path.islink(path) else b""
             found[os.path.relpath(path, root)] = (info.st_ino, info.st_mode, info.st_uid, info.st_size, info.st_mtime_ns, content)
     return found
-
-
-def until(condition: Callable[[], object], limit: float = 40.0) -> None:
-    """Wait for something that another thread or process does."""
-    deadline = time.monotonic() + limit
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.005)

@@ -13,6 +13,7 @@ from smart_monitor.model import Checkpoint, Decision
 from smart_monitor.snapshots.intents import Intent
 from smart_monitor.snapshots.job import Choice
 from smart_monitor.snapshots.store import Store, StoreEvent
+from tests.waiting import PATIENCE
 
 ROOMY = Settings(min_free_gb=0.0, min_free_percent=0.0, spare_checkpoints=0.0)
 """For disks of tests, which are nearly full as often as not."""
@@ -56,7 +57,7 @@ class Clock:
         return self._start + (time.time() - self._start) * self._speed
 
 
-def drive(store: Store, choose: Callable[[Intent], Choice], *, speed: float = 1.0, limit: float = 30.0) -> list[StoreEvent]:
+def drive(store: Store, choose: Callable[[Intent], Choice], *, speed: float = 1.0, limit: float = PATIENCE) -> list[StoreEvent]:
     """Pump until nothing is left to do; everything that was told."""
     clock, events = Clock(speed), list[StoreEvent]()
     deadline = time.monotonic() + limit
@@ -75,11 +76,3 @@ def snapshot(out: Path, base: Path, name: str = "one", reason: str = "loss_spike
     store.stop(1)
     assert event.state == "published"
     return out / "snapshots" / event.name
-
-
-def until(condition: Callable[[], bool], limit: float = 10.0) -> None:
-    """Wait for something that another process does."""
-    deadline = time.monotonic() + limit
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.002)

@@ -20,7 +20,8 @@ from smart_monitor.snapshots.restore import Refused, restore
 from smart_monitor.snapshots.verify import verify
 from tests.checkpoints.trees import fingerprint, hf_checkpoint
 from tests.snapshots.made import NOW, made
-from tests.snapshots.runs import snapshot, until
+from tests.snapshots.runs import snapshot
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
 FILES = {
@@ -224,11 +225,11 @@ def test_killed_in_the_middle_nothing_stands_under_the_name_and_the_next_one_cle
     target = tmp_path / "new" / "checkpoint-100"
     target.parent.mkdir()
     restorer = subprocess.Popen([sys.executable, "-c", RESTORER, kept, target], cwd=ROOT)
-    until(lambda: any(p.is_file() for p in target.parent.rglob("*")), 30)
+    until(lambda: any(p.is_file() for p in target.parent.rglob("*")))
     assert [] == restorer_leaves(target)
     (tmp_path / "new" / ".restoring-elsewhere-1-1-x.tmp").mkdir()
     other = subprocess.Popen([sys.executable, "-c", RESTORER, kept, tmp_path / "new" / "other"], cwd=ROOT)
-    until(lambda: 3 == len(os.listdir(target.parent)), 30)
+    until(lambda: 3 == len(os.listdir(target.parent)))
     restorer.send_signal(signal.SIGKILL)
     restorer.wait()
     assert not target.exists()

@@ -20,7 +20,8 @@ from smart_monitor.snapshots.listing import list_snapshots
 from smart_monitor.snapshots.store import Store, StoreEvent
 from smart_monitor.snapshots.verify import verify
 from tests.checkpoints.trees import fingerprint, hf_checkpoint, safetensors_bytes
-from tests.snapshots.runs import METADATA, ROOMY, STATUS, chosen, complete, decision, drive, snapshot, until
+from tests.snapshots.runs import METADATA, ROOMY, STATUS, chosen, complete, decision, drive, snapshot
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -306,7 +307,7 @@ def test_what_is_held_waits_for_room_instead_of_being_published_without_its_chec
     again = Store(base, ROOMY)  # the next start, with room
     assert 1 == len(again.open)
     events = list[StoreEvent]()
-    until(lambda: bool(events.extend(again.pump(time.time() + 3600, chosen(base))) or events), 30)
+    until(lambda: bool(events.extend(again.pump(time.time() + 3600, chosen(base))) or events))
     assert ["published"] == [e.state for e in events]
     [kept] = list_snapshots(base)
     assert ("checkpoint-500", []) == (kept.checkpoint, verify(kept.path))

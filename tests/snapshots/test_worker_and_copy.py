@@ -23,7 +23,8 @@ from smart_monitor.snapshots.names import process_start
 from smart_monitor.snapshots.pace import Pace
 from smart_monitor.snapshots.process import Worker
 from tests.checkpoints.trees import hf_checkpoint
-from tests.snapshots.runs import ROOMY, complete, until
+from tests.snapshots.runs import ROOMY, complete
+from tests.waiting import PATIENCE, until
 
 
 def job(out: Path, base: Path, rate: float = 0.0) -> dict[str, Any]:
@@ -76,7 +77,7 @@ def test_the_end_of_the_thread_that_started_it_is_not_the_end_of_the_daemon(base
     thread = threading.Thread(target=lambda: workers.append(Worker(job(base, base, rate=8e6))))
     thread.start()
     thread.join()
-    result = workers[0].wait(20)
+    result = workers[0].wait(PATIENCE)
     assert result is not None
     assert result["result"] == "published"
 
@@ -98,7 +99,7 @@ def test_ctrl_c_is_the_daemons_business(base: Path) -> None:
     worker = Worker(job(base, base, rate=8e6))
     until(lambda: bool(list(base.glob("snapshots/.partial-*/model"))))
     os.kill(worker.pid, signal.SIGINT)
-    result = worker.wait(20)
+    result = worker.wait(PATIENCE)
     assert result is not None
     assert result["result"] == "published"
 
@@ -106,9 +107,9 @@ def test_ctrl_c_is_the_daemons_business(base: Path) -> None:
 def test_a_worker_that_is_killed_or_crashes_says_how(base: Path) -> None:
     worker = Worker(job(base, base, rate=1e6))
     os.kill(worker.pid, signal.SIGKILL)
-    result = worker.wait(10)
+    result = worker.wait(PATIENCE)
     assert result == {"result": "died", "why": "the copying process died (killed by SIGKILL)"}
-    result = Worker({"nonsense": 1}).wait(10)
+    result = Worker({"nonsense": 1}).wait(PATIENCE)
     assert result is not None
     assert result["result"] == "died"
     assert "KeyError" in result["why"]

@@ -21,6 +21,7 @@ from smart_monitor.sources import Cursor, Pass
 from smart_monitor.sources.appended import CHUNK, FOREIGN_AFTER, MAX_PASS
 from smart_monitor.sources.files import CannotSee
 from smart_monitor.sources.jsonl import MAX_LINE, JsonLines, records, rows
+from tests.waiting import PATIENCE
 
 
 def read(path: Path, cursor: Cursor, final: bool = False, mono: float = 1.0) -> Pass:
@@ -259,13 +260,13 @@ def test_beside_a_real_writer_every_row_is_seen_once_and_in_order(path: Path) ->
     writer = subprocess.Popen([sys.executable, "-c", GROW, str(path)])
     cursor: Cursor = {}
     found: list[Record] = []
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while writer.poll() is None and time.monotonic() < deadline:
         seen = read(path, cursor)
         found += seen.records
         cursor = seen.cursor
         time.sleep(0.002)
-    assert 0 == writer.wait(10)
+    assert 0 == writer.wait(PATIENCE)
     found += read_all(path, cursor)[0]
     assert list(range(2000)) == [r.step for r in found]
     assert list(range(2000)) == [r.index for r in found]

@@ -16,6 +16,7 @@ import pytest
 from smart_monitor.model import Record
 from smart_monitor.sources import Cursor, Pass
 from smart_monitor.sources.status_json import StatusFile
+from tests.waiting import PATIENCE
 
 TRAINING = {"status": "training", "current_step": 10, "total_steps": 100, "loss": 0.5, "timestamp": "2025-11-12T14:30:22"}
 LATER = 1e9
@@ -272,7 +273,7 @@ def test_beside_a_real_writer_steps_only_rise_and_sight_is_never_lost(desk: Desk
             sights.add(seen.sight.ok)
             steps += [r.step for r in seen.records if r.step is not None]
     finally:
-        writer.wait(30)
+        writer.wait(PATIENCE)
     time.sleep(0.06)
     for _ in range(2):
         steps += [r.step for r in desk.look(wall=time.time()).records if r.step is not None]

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from smart_monitor.names import read_row
-from tests.daemon.watching import Monitor, until
+from tests.daemon.watching import Monitor
 from tests.sources.test_writers import METRICS, Rows, ran, records, same
+from tests.waiting import until
 
 pytestmark = [pytest.mark.writers, pytest.mark.slow, pytest.mark.timeout(600)]
 

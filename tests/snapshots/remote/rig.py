@@ -8,9 +8,8 @@ import re
 import signal
 import subprocess
 import sys
-import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,13 +21,12 @@ from smart_monitor.snapshots.remote import sender
 from smart_monitor.snapshots.remote.place import Remote
 from tests.checkpoints.trees import hf_checkpoint
 from tests.snapshots.runs import snapshot
+from tests.waiting import until
 
 MISSING = [name for name in ("s3fs", "moto", "flask", "boto3") if importlib.util.find_spec(name) is None]
 """What the tests against a server need and do not find."""
 SKIPPED = f"needs {', '.join(MISSING)}: scripts/test --all installs them"
 KEY, SECRET = "AKIDOFTHETESTS", "not-to-be-seen-anywhere"
-PATIENCE = 200.0
-"""Seconds: the sending process lets everything else go first, and the machine may be busy."""
 
 
 class Server:
@@ -90,15 +88,6 @@ def new_bucket(server: Server) -> str:
     name = f"b{uuid.uuid4().hex}"
     server.bucket(name)
     return f"s3://{name}/pre/fix"
-
-
-def until(look: Callable[[], Any], limit: float = PATIENCE) -> Any:
-    """The first true answer of `look`."""
-    deadline = time.monotonic() + limit
-    while not (found := look()):
-        assert time.monotonic() < deadline, f"it did not happen in {limit:g} s"
-        time.sleep(0.01)
-    return found
 
 
 def snapshot_in(out: Path, name: str = "one", reason: str = "loss_spike_37.8pct", *, size: int = 1024) -> Path:

@@ -17,7 +17,8 @@ from smart_monitor.snapshots.remote import process, records
 from smart_monitor.snapshots.remote.process import RemoteCopies, Sender
 from tests.snapshots.made import DAY, NOW, made
 from tests.snapshots.remote import rig
-from tests.snapshots.remote.rig import content, job, require_whole_or_unseen, send, snapshot_in, until
+from tests.snapshots.remote.rig import content, job, require_whole_or_unseen, send, snapshot_in
+from tests.waiting import until
 
 pytestmark = pytest.mark.timeout(500)
 
