@@ -174,7 +174,7 @@ def test_status_knows_none_watching_stopped_and_dead(tmp_path: Path) -> None:
         until(lambda: "step 1 (loss=0.7" in command("status", "--base-dir", tmp_path).stdout, "the step in the status")
         assert f"process {monitor.process.pid}" in command("status", "--base-dir", tmp_path).stdout
         assert 0 == monitor.stop()
-        assert "was stopped just now" in command("status", "--base-dir", tmp_path).stdout
+        assert "The monitor was stopped " in command("status", "--base-dir", tmp_path).stdout
         monitor.start()
         until(lambda: status(tmp_path)[1]["vitals"]["pid"] == monitor.process.pid, "its first word of itself")
         monitor.kill()

@@ -123,7 +123,7 @@ def test_a_disk_that_is_low_brings_it_forward(run: Path) -> None:
 @pytest.mark.slow
 def test_while_much_is_unlinked_the_monitor_goes_on_and_what_a_kill_leaves_is_finished(run: Path) -> None:
     trainer = Trainer(run)
-    many = {f"model/checkpoint-1/{n}": b"x" for n in range(4000)}  # at five thousandths of a second each
+    many = {f"model/checkpoint-1/{n}": b"x" for n in range(2500)}  # at five thousandths of a second each
     big = made(run, at=time.time() - 70 * DAY, name="anomaly_20200101_000000_nan", files=many)
     with Monitor(run, settings=OFTEN) as monitor:
         until(lambda: not big.exists(), "the rename")

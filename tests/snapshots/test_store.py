@@ -240,14 +240,15 @@ def test_pumping_never_waits_for_the_worker(base: Path) -> None:
     store = Store(base, dataclasses.replace(ROOMY, copy_rate_mb=0.02))
     store.begin(decision(), METADATA, STATUS, time.time())
     found = complete(base)
-    spans: list[float] = []
+    spans, began = list[float](), time.monotonic()
     while store.busy:
-        before = time.thread_time(), time.monotonic()
+        before = time.monotonic()
         store.pump(time.time(), lambda _: Choice(checkpoint=found))
-        spans.append(time.monotonic() - before[1])
+        spans.append(time.monotonic() - before)
         time.sleep(0.005)
-    assert sorted(spans)[int(len(spans) * 0.9)] < 0.005
-    assert max(spans) < 0.5  # starting a process, on a machine that may be busy with other tests
+    took = time.monotonic() - began
+    assert len(spans) > 20
+    assert sum(sorted(spans)[:-3]) < took / 4  # all but a few, when the machine was busy with others
 
 
 def test_an_intent_of_nonsense_is_set_aside_and_told(base: Path) -> None:

@@ -56,7 +56,7 @@ def killed_at_random(out: Path, url: str, here: Path, rng: random.Random) -> boo
 @pytest.mark.timeout(1500)
 @pytest.mark.parametrize(
     ("kind", "trials"),
-    [("file", 8), pytest.param("file", 150, marks=pytest.mark.slow), pytest.param("s3", 30, marks=pytest.mark.slow)],
+    [("file", 8), pytest.param("file", 60, marks=pytest.mark.slow), pytest.param("s3", 30, marks=pytest.mark.slow)],
 )
 def test_a_sender_killed_at_any_moment_never_leaves_a_manifest_over_what_is_not_whole(
     tmp_path: Path, kind: str, trials: int, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
