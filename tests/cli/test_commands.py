@@ -19,8 +19,6 @@ from tests.command_line import ROOT, command, environment, process, status
 from tests.daemon.watching import Monitor, Trainer
 from tests.waiting import until
 
-pytestmark = pytest.mark.timeout(180)
-
 
 def commands() -> list[list[str]]:
     """The path of every command there is."""

@@ -19,8 +19,6 @@ from tests.command_line import ROOT, command, environment
 from tests.daemon.watching import Monitor, Trainer
 from tests.waiting import PATIENCE, until
 
-pytestmark = pytest.mark.timeout(180)
-
 # A shell starts what runs in its background, tests maybe, deaf to SIGINT.
 HEARING = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from smart_monitor.cli import main; main()"
 

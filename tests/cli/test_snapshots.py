@@ -15,8 +15,6 @@ import pytest
 from tests.command_line import command, environment
 from tests.snapshots.made import DAY, made
 
-pytestmark = pytest.mark.timeout(180)
-
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:

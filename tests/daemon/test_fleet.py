@@ -24,7 +24,6 @@ from tests.daemon.watching import Monitor, Trainer, serve
 from tests.waiting import PATIENCE, until
 
 COUNT = 50
-pytestmark = pytest.mark.timeout(300)
 
 
 class Fleet(Monitor):

@@ -9,14 +9,10 @@ import signal
 import time
 from pathlib import Path
 
-import pytest
-
 from tests.command_line import command, status
 from tests.daemon.watching import LINE, Monitor, Trainer
 from tests.hands import delete_by_hand
 from tests.waiting import until
-
-pytestmark = pytest.mark.timeout(180)
 
 
 def test_it_waits_for_a_run_that_does_not_exist_and_never_makes_its_directory(tmp_path: Path) -> None:

@@ -24,8 +24,6 @@ from smart_monitor.sources.status_json import StatusFile
 from tests.daemon.watching import Trainer, serve
 from tests.waiting import PATIENCE, until
 
-pytestmark = pytest.mark.timeout(180)
-
 
 @pytest.fixture
 def log() -> tuple[Log, list[str]]:

@@ -13,8 +13,6 @@ import pytest
 from smart_monitor.daemon.pool import MOST_OF_ONE, NEVER, STUCK, Pool
 from tests.waiting import PATIENCE, until
 
-pytestmark = pytest.mark.timeout(180)
-
 
 @pytest.fixture
 def pool() -> Iterator[Pool]:

@@ -23,7 +23,6 @@ from tests.command_line import command
 from tests.daemon.watching import Monitor
 from tests.waiting import until
 
-pytestmark = pytest.mark.timeout(180)
 WRITES = """
 import json, os, pathlib, sys, time
 base, word = pathlib.Path(sys.argv[1]), sys.argv[2]

@@ -17,7 +17,6 @@ from tests.command_line import command, process
 from tests.daemon.watching import Monitor
 from tests.waiting import until
 
-pytestmark = pytest.mark.timeout(180)
 QUICK = {"SMART_MONITOR_RANK_LAG_AFTER": "1"}
 HOLDS = "import sys, time; files = [open(p, 'a') for p in sys.argv[1:]]; print('open', flush=True); time.sleep(600)"
 

@@ -17,7 +17,6 @@ from tests.sources import wandb_log
 from tests.sources.events import BEGINNING, logged
 from tests.waiting import until
 
-pytestmark = pytest.mark.timeout(180)
 BAD = 45
 STEPS = 60
 

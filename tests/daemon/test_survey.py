@@ -60,7 +60,6 @@ def test_a_run_that_hangs_or_does_not_judge_it_alarms_for_nobody(outs: list[Path
     assert [[], [], []] == marked(run(a, hung=True), disabled, run(c))
 
 
-@pytest.mark.timeout(180)
 def test_a_full_disk_is_one_alert_of_one_monitor_and_replay_says_the_same(outs: list[Path]) -> None:
     for base in outs:
         Trainer(base).train(2)

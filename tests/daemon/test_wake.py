@@ -26,8 +26,6 @@ from smart_monitor.sources.status_json import StatusFile
 from tests.daemon.watching import Trainer
 from tests.waiting import PATIENCE, until
 
-pytestmark = pytest.mark.timeout(180)
-
 
 class Watch:
     """An eye and its wake beside a trainer."""

@@ -10,7 +10,6 @@ from smart_monitor.demo.show import run_demo
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
 def test_the_demonstration_catches_the_fault_and_proves_its_snapshot(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
     status = run_demo(tmp_path / "run", steps=60, bad_at=44, step_seconds=0.15)
     said = capfd.readouterr()

@@ -16,7 +16,6 @@ from tests.command_line import command
 from tests.daemon.watching import Monitor, Trainer
 from tests.waiting import until
 
-pytestmark = pytest.mark.timeout(240)
 OURS = ("snapshots", "logs", ".smart_monitor")
 
 

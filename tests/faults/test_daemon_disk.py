@@ -15,8 +15,6 @@ from tests.daemon.watching import Monitor, Trainer
 from tests.hands import delete_by_hand
 from tests.waiting import until
 
-pytestmark = pytest.mark.timeout(180)
-
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:

@@ -14,8 +14,6 @@ from tests.command_line import status
 from tests.daemon.watching import LINE, Monitor, Trainer
 from tests.waiting import until
 
-pytestmark = pytest.mark.timeout(240)
-
 UNREADABLE = {
     "empty": b"",
     "torn": b'{"current_step": 3, "lo',

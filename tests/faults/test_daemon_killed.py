@@ -108,7 +108,6 @@ def says_so(monitor: Monitor, seed: str) -> None:
     assert published == set(kept), seed
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize(
     "damage", ["schema", "gone", *(pytest.param(d, marks=pytest.mark.slow) for d in ("garbage", "empty", "half"))]
 )
@@ -152,7 +151,6 @@ def _resolved(monitor: Monitor) -> int:
     return sum(e["state"] != "opened" for e in monitor.events("incident"))
 
 
-@pytest.mark.timeout(180)
 def test_state_and_events_lost_together_alarm_nobody_about_the_past(tmp_path: Path) -> None:
     trainer = Trainer(tmp_path)
     monitor = Monitor(tmp_path)
@@ -173,7 +171,6 @@ def test_state_and_events_lost_together_alarm_nobody_about_the_past(tmp_path: Pa
     assert 1 == len(monitor.snapshots())
 
 
-@pytest.mark.timeout(180)
 def test_steps_that_were_judged_and_not_logged_before_a_kill_are_told_after_it(tmp_path: Path) -> None:
     trainer = Trainer(tmp_path)
     monitor = Monitor(tmp_path)
@@ -193,7 +190,6 @@ def test_steps_that_were_judged_and_not_logged_before_a_kill_are_told_after_it(t
     assert 4 == len(monitor.having("Monitoring: Step "))
 
 
-@pytest.mark.timeout(180)
 def test_a_line_cut_off_by_a_kill_is_made_good(tmp_path: Path) -> None:
     trainer = Trainer(tmp_path)
     monitor = Monitor(tmp_path)

@@ -59,7 +59,6 @@ def is_full_at(disk: Path, base: Path, what: str, value: int) -> None:
     assert before == fingerprint(base)
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize(("what", "value"), [(what, value) for what, values in FEW.items() for value in values])
 def test_what_is_visible_is_whole_wherever_the_disk_was_full(tmp_path: Path, disk: Path, what: str, value: int) -> None:
     hf_checkpoint(tmp_path / "run" / "current_model", 500, size=100_000, files=5)

@@ -228,7 +228,6 @@ def test_a_model_with_a_probe_is_still_copied_and_saved(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*script_method")
-@pytest.mark.timeout(300)
 def test_a_compiled_model_is_measured_outside_of_what_is_compiled(tmp_path: Path) -> None:
     model = fresh()
     compiled = torch.compile(model, backend="eager")
