@@ -118,6 +118,7 @@ class Baseline:
     def step_noise(self) -> float:
         """The typical change from one value to the next, relative: interquartile range / 1.349, or 1 %.
 
+        Of late changes alone it takes a share, where that is more: neighbours that begin to differ are seen at once.
         Unlike `noise` it is raised neither by single outliers nor by a steady fall: it says how far chance
         alone reaches from step to step.
         """

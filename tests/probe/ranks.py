@@ -93,10 +93,12 @@ def main(rank: int, mode: str, directory: Path) -> None:
         print(int(probe.on), probe.trouble)
         probe.close()
     dist.destroy_process_group()
+    sys.stdout.flush()
+    # While all of it is still there: to take the model apart hangs now and then, and a thread of torch's that outlives the group
+    # aborts an interpreter that ends.
+    os._exit(0)
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     main(int(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))
-    sys.stdout.flush()
-    os._exit(0)  # a thread of torch's that outlives the group now and then aborts an interpreter that ends
