@@ -49,7 +49,7 @@ def mean_inner_products(features: Sequence[Tensor]) -> Tensor:
     return total
 
 
-def resultant_lengths(features: Sequence[Tensor], eps: float) -> Tensor:
+def resultant_lengths(features: Sequence[Tensor], eps: Tensor) -> Tensor:
     """|mean_n f_n[i_n]|: of unit vectors, their mean resultant length in [0, 1] (Mardia and Jupp, Directional
     Statistics, 2000, section 2.3.1): 1 where all agree. The root is taken of at least `eps`^2, which bounds its slope.
     """

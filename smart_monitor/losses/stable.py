@@ -5,14 +5,15 @@ Three guards, each for one way to a NaN:
   overflows from 256 on;
 - lengths are taken of vectors scaled by their largest element, so that squares don't overflow, and what is
   divided by is at least `eps`, so that a zero vector stays zero and slopes stay below 1 / eps;
-- similarities are computed on features scaled into range and clamped to [clamp_min, clamp_max].
+- similarities are computed on features scaled into range, by no more than that takes (one row of 1e20 leaves those
+  of 1 their digits), and clamped to [clamp_min, clamp_max].
 
 A NaN stays a NaN: hiding it would hide the fault.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -21,12 +22,17 @@ from torch import Tensor
 from smart_monitor.losses import similarity
 
 EINSUM, NORM, COSINE, DISTANCE = 0, 1, 2, 3
+ROOM = {torch.float32: 2.0**50, torch.float64: 2.0**400}
+"""Magnitudes that can be squared and summed up over dimensions and modalities."""
+MOST = {torch.float32: 2.0**100, torch.float64: 2.0**900}
+"""What a similarity is scaled back by at most: far above every bound, and slopes are multiplied by it."""
 
 
 class StableLossFunctions:
     """The stable operations, for losses of one's own.
 
-    eps: the least length divided by; raised to the smallest normal number of the dtype computed in.
+    eps: the least length divided by; raised to the smallest normal number of the features' dtype (6e-5 in float16,
+    whose slopes end at 65504).
     clamp_min, clamp_max: bounds of every similarity. Raises ValueError for bounds that are no interval.
     """
 
@@ -40,17 +46,17 @@ class StableLossFunctions:
     def stable_norm(self, x: Tensor, dim: int = -1) -> Tensor:
         """`x` with unit L2 length along `dim`; what is shorter than eps is divided by eps, and zero stays zero."""
         with _full_precision(x):
-            x = _computable(x)
-            scale = _scale([x.detach()], dim)
-            scaled = x / scale
+            (wide,) = _computable(x)
+            scale = _scale(wide.detach().abs().amax(dim, keepdim=True))
+            scaled = wide / scale
             length = torch.linalg.vector_norm(scaled, dim=dim, keepdim=True)
             # The floor in the scaled unit: a vector of 1e20 is far from it, one of 1e-20 is not scaled.
-            return scaled / torch.maximum(length, self._floor(x) / scale)
+            return scaled / torch.maximum(length, self._least(x) / scale)
 
     def stable_logsumexp(self, x: Tensor, dim: int = -1) -> Tensor:
         """log sum exp along `dim`, in float32 at least, the maximum taken out first (as torch.logsumexp does)."""
         with _full_precision(x):
-            return torch.logsumexp(_computable(x), dim)
+            return torch.logsumexp(*_computable(x), dim)
 
     def stable_clamp(self, x: Tensor) -> Tensor:
         """`x` within [clamp_min, clamp_max]; NaN stays NaN."""
@@ -58,41 +64,40 @@ class StableLossFunctions:
 
     def stable_einsum_similarity(self, *features: Tensor) -> Tensor:
         """sum_d prod_n f_n[i_n, d]: N feature matrices [B_n, d] to [B_1, ..., B_N]."""
-        return self._clamped(similarity.multilinear, features, degree=len(features))
+        _require_matrices(features)
+        with _full_precision(features[0]):
+            wide = _computable(*features)
+            scales = [_scale(f.detach().abs().amax(-1, keepdim=True)) for f in wide]  # each row has its own: it is a factor
+            found = similarity.multilinear([f / s for f, s in zip(wide, scales, strict=True)])
+            return self._scaled_back(found, similarity.multilinear(scales))
 
     def stable_norm_based_similarity(self, *features: Tensor) -> Tensor:
         """|mean_n f_n[i_n]|, the length of the mean: 1 where unit vectors all agree, 0 where they cancel out."""
-        return self._clamped(lambda f: similarity.resultant_lengths(f, self._least(f[0])), features, degree=1)
+        _require_matrices(features)
+        with _full_precision(features[0]):
+            scaled, scale = _in_range(_computable(*features))
+            floor = (self._least(scale) / scale).clamp_min(2 * torch.finfo(scale.dtype).tiny ** 0.5)
+            return self._scaled_back(similarity.resultant_lengths(scaled, floor), scale)
 
     def stable_cosine_similarity(self, *features: Tensor) -> Tensor:
         """The mean over all pairs of modalities of their cosine, in [-1, 1]; a zero vector has cosine 0 to all."""
-        return self._clamped(similarity.mean_inner_products, [self.stable_norm(f) for f in features], degree=2)
+        _require_matrices(features)
+        with _full_precision(features[0]):
+            return self.stable_clamp(similarity.mean_inner_products(_computable(*map(self.stable_norm, features))))
 
     def stable_distance_similarity(self, *features: Tensor) -> Tensor:
         """Minus the mean squared distance to the centroid: 0 where all agree, negative elsewhere."""
-        return self._clamped(lambda f: -similarity.centroid_distances(f), features, degree=2)
-
-    def _clamped(
-        self, formula: Callable[[list[Tensor]], Tensor], features: tuple[Tensor, ...] | list[Tensor], degree: int
-    ) -> Tensor:
-        """`formula`, homogeneous of `degree`: computed on features scaled into range, scaled back, clamped.
-
-        Scaling back may overflow to infinity, which the clamp takes for what it is and which has no slope there.
-        """
         _require_matrices(features)
         with _full_precision(features[0]):
-            wide = [_computable(f) for f in features]
-            scale = _scale([f.detach() for f in wide])
-            found = formula([f / scale for f in wide])
-            for _ in range(degree):
-                found = found * scale
-            return self.stable_clamp(found)
+            scaled, scale = _in_range(_computable(*features))
+            return self._scaled_back(-similarity.centroid_distances(scaled), scale * scale)
+
+    def _scaled_back(self, found: Tensor, factor: Tensor) -> Tensor:
+        """May overflow to infinity, which the clamp takes for what it is and which has no slope there."""
+        return self.stable_clamp(found * factor.clamp(max=MOST[factor.dtype]))
 
     def _least(self, x: Tensor) -> float:
         return max(self.eps, torch.finfo(x.dtype).tiny)
-
-    def _floor(self, x: Tensor) -> Tensor:
-        return torch.tensor(self._least(x), dtype=x.dtype, device=x.device)
 
 
 @dataclass(frozen=True)
@@ -145,20 +150,26 @@ def _full_precision(x: Tensor) -> torch.autocast:
     return torch.autocast(x.device.type, enabled=False)
 
 
-def _computable(x: Tensor) -> Tensor:
-    if not x.is_floating_point():
-        raise TypeError(f"features are floating point, not {x.dtype}")
-    return x if x.dtype == torch.float64 else x.float()
+def _computable(*tensors: Tensor) -> list[Tensor]:
+    """In float32; in float64 if one of them is. Raises TypeError for integers."""
+    for x in tensors:
+        if not x.is_floating_point():
+            raise TypeError(f"features are floating point, not {x.dtype}")
+    kind = torch.float64 if any(x.dtype == torch.float64 for x in tensors) else torch.float32
+    return [x.to(kind) for x in tensors]
 
 
-def _scale(tensors: list[Tensor], dim: int | None = None) -> Tensor:
-    """The largest magnitude if it is above 1, else 1: small numbers need no help, and eps keeps its meaning.
+def _in_range(features: list[Tensor]) -> tuple[list[Tensor], Tensor]:
+    """(features whose squares can be summed up, what they were divided by)."""
+    peaks = [f.detach().abs().amax() if f.numel() else f.new_zeros(()) for f in features]
+    scale = _scale(torch.stack(peaks).amax(), ROOM[features[0].dtype])
+    return [f / scale for f in features], scale
+
+
+def _scale(largest: Tensor, room: float = 1.0) -> Tensor:
+    """What brings `largest` down to `room`, or up to twice as much; 1 for what is smaller, which needs no help.
 
     A power of two, so that scaling rounds nothing.
     """
-    if dim is None:
-        largest = torch.stack([t.abs().amax() if t.numel() else t.new_zeros(()) for t in tensors]).amax()
-    else:
-        largest = tensors[0].abs().amax(dim, keepdim=True)
-    _, exponent = torch.frexp(largest)
-    return torch.ldexp(torch.ones_like(largest), exponent.clamp(0, 126))
+    mantissa, _ = torch.frexp(largest)
+    return torch.where((largest > room) & largest.isfinite(), largest / (2 * mantissa) / room, 1.0)

@@ -96,6 +96,49 @@ def test_zero_tiny_and_huge_vectors_give_finite_logits_and_gradients(version: in
 
 
 @pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("normalize", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_zero_and_tiny_vectors_in_half_precision_have_finite_slopes(version: int, normalize: bool, dtype: torch.dtype) -> None:
+    for factor in (0.0, 1e-7):
+        given_ = [f.to(dtype).requires_grad_() for f in features(3)]
+        with torch.no_grad():
+            given_[0][0] *= factor
+        get_stable_loss_function(version, normalize)(*given_).mean().backward()
+        assert all(torch.isfinite(f.grad).all() for f in given_)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+def test_one_row_of_1e20_leaves_the_logits_of_the_others_as_they_are(version: int, dtype: torch.dtype) -> None:
+    given_ = features(4)
+    given_[3][-1] *= 1e20
+    given_ = [f.to(dtype).requires_grad_() for f in given_]
+    found = get_stable_loss_function(version, normalize=False)(*given_)
+    expected = twin(version, given_, normalize=False).clamp(-100, 100)
+    torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-4)
+    found.sum().backward()
+    assert all(torch.isfinite(f.grad).all() for f in given_)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("value", [1e200, 1e300])
+def test_values_that_only_double_precision_holds_are_as_stable_in_it(version: int, value: float) -> None:
+    given_ = [(f * value).requires_grad_() for f in features(3, dtype=torch.float64)]
+    torch.testing.assert_close(get_stable_loss_function(version)(*given_), twin(version, features(3, dtype=torch.float64), True))
+    plain = get_stable_loss_function(version, normalize=False)(*given_)
+    plain.sum().backward()
+    assert torch.isfinite(plain).all()
+    assert all(torch.isfinite(f.grad).all() for f in given_)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_features_of_different_precision_are_computed_in_the_best_of_them(version: int) -> None:
+    a, b, c = features(3)
+    found = get_stable_loss_function(version)(a.half(), b.double(), c)
+    torch.testing.assert_close(found, twin(version, [a.half(), b, c], True))
+
+
+@pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_computed_in_float32_under_autocast_too(version: int, dtype: torch.dtype) -> None:
     given_ = [(f * 3000).to(dtype).requires_grad_() for f in features(3, width=64)]
