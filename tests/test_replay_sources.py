@@ -91,6 +91,20 @@ def test_a_source_that_is_asked_for_is_the_only_one_read(tmp_path: Path, asked: 
     assert {"metrics.csv"} == {r.source for r in read(tmp_path, asked)[1]}
 
 
+@pytest.mark.parametrize(("name", "asked"), [
+    ("status/training_status.json", ""), ("training_status.json", ""), ("kept/training_status.json", ""), ("s.json", "status"),
+])  # fmt: skip
+def test_a_status_file_is_replayed_by_its_own_path_whatever_else_lies_there(tmp_path: Path, name: str, asked: str) -> None:
+    for path, step in ((tmp_path / "status" / "training_status.json", 1), (tmp_path / "training_status.json", 2)):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps({"step": step, "loss": 0.5}))
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text(json.dumps({"step": 3, "loss": math.nan}))
+    assert [(3, 0)] == [(r.step, r.index) for r in read(tmp_path / name, asked)[1]]
+    findings = [o for _, outputs in replay(tmp_path / name, Settings(), asked) for o in outputs if isinstance(o, Finding)]
+    assert ["nan"] == [f.kind for f in findings]
+
+
 def test_ranks_in_the_names_of_files_are_the_ranks_of_their_records(tmp_path: Path) -> None:
     for rank in (0, 1):
         write(tmp_path, "jsonl").rename(tmp_path / f"metrics_rank_{rank}.jsonl")

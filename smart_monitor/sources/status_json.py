@@ -28,7 +28,7 @@ RACY = 0.05
 
 
 class StatusFile:
-    """The status file of the run at `base`. `read` is the whole interface; never raises."""
+    """The status file of the run at `base`, or the one that `base` is. `read` is the whole interface; never raises."""
 
     repeats = False
 
@@ -36,7 +36,8 @@ class StatusFile:
         self.name = name
         self.run = run
         self.max_bytes = max_bytes
-        self.paths = (str(Path(base) / "status" / FILE_NAME), str(Path(base) / FILE_NAME))
+        itself = base.name == FILE_NAME or base.is_file()
+        self.paths = (str(base),) * 2 if itself else (str(base / "status" / FILE_NAME), str(base / FILE_NAME))
         self._at = self.paths[0]
         """Where it was last seen."""
 
@@ -85,7 +86,7 @@ class StatusFile:
             return False
         path, other = self.paths if self._at == self.paths[0] else self.paths[::-1]
         try:
-            return identity_of(os.stat(path)) == cursor.get("file") and not os.access(other, os.F_OK)
+            return identity_of(os.stat(path)) == cursor.get("file") and (other == path or not os.access(other, os.F_OK))
         except OSError:
             return False
 

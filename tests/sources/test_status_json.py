@@ -159,6 +159,18 @@ def test_the_file_in_status_wins_unless_the_other_is_newer(desk: Desk) -> None:
     assert str(other) == desk.look().sight.path
 
 
+def test_a_status_file_that_is_named_is_the_only_one_read_also_before_it_is_there(desk: Desk) -> None:
+    desk.write({**TRAINING, "loss": 2.0}, desk.base / "training_status.json")
+    desk.base = desk.path
+    assert not desk.look().sight.ok
+    assert [{"loss": 1.0}] == [r.values for r in desk.records({**TRAINING, "loss": 1.0})]
+    source = StatusFile(desk.path, "run")
+    seen = source.read(desk.cursor, LATER, 0.0)
+    assert source.unmoved(seen.cursor, 0.0)
+    desk.write({**TRAINING, "loss": 1.5})
+    assert not source.unmoved(seen.cursor, 0.0)
+
+
 def test_a_link_is_followed_anew_each_time(desk: Desk, tmp_path: Path) -> None:
     for name, loss in (("a", 1.0), ("b", 2.0)):
         (tmp_path / name).mkdir()
