@@ -8,6 +8,7 @@ from typing import Any
 
 from smart_monitor.names import clean
 from smart_monitor.sources import Cursor, Pass, Sight
+from smart_monitor.sources.bare import respelled
 from smart_monitor.sources.files import CannotSee, open_regular, read_up_to, shown, why
 
 RETRIES = (0.05, 0.1, 0.2)
@@ -25,7 +26,13 @@ def parse_json(raw: bytes, where: str) -> Any:
     if not raw.strip(b" \t\r\n\0"):
         raise Torn("it is empty")
     try:
-        return json.loads(raw.decode().removeprefix("\ufeff"))
+        text = raw.decode().removeprefix("\ufeff")
+        try:
+            return json.loads(text)
+        except json.JSONDecodeError:
+            if (other := respelled(text)) == text:
+                raise
+            return json.loads(other)
     except UnicodeDecodeError as error:
         if error.end >= len(raw) and error.reason == "unexpected end of data":
             raise Torn("it ends in the middle of a character") from None

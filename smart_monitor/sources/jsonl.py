@@ -22,6 +22,7 @@ from smart_monitor.model import Record
 from smart_monitor.names import read_row
 from smart_monitor.sources import Format, record_of
 from smart_monitor.sources.appended import AppendedFile, Place, blocks
+from smart_monitor.sources.bare import respelled
 from smart_monitor.sources.files import open_regular
 
 MAX_LINE = 16 << 20
@@ -127,7 +128,11 @@ def _unusual(line: str) -> tuple[dict[str, Any] | None, str]:
     try:
         value, end = _scan(line, 0)
     except _UNREADABLE:
-        return None, "not a whole JSON object, left out."
+        try:
+            line = respelled(line)
+            value, end = _scan(line, 0)
+        except _UNREADABLE:
+            return None, "not a whole JSON object, left out."
     if not isinstance(value, dict):
         return None, "no JSON object, left out."
     return value, "" if end == len(line) else _BEHIND

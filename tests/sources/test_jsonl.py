@@ -58,6 +58,21 @@ def test_each_row_becomes_a_record_with_its_own_index(path: Path) -> None:
     assert (1, 2, True) == (second.index, second.step, math.isnan(second.values["loss"]))
 
 
+def test_a_nan_as_print_writes_it_is_read_though_it_is_no_json(path: Path) -> None:
+    path.write_text(
+        '{"step": 1, "loss": nan}\n{"step": 2, "loss":-inf , "lr": 0.1}\n{"step": 3, "loss": +Infinity}\n'
+        '{"step": 4, "losses": [nan, 1], "loss": -NAN}\n'
+    )
+    seen = read(path, {})
+    assert (1, 2, 3, 4) == tuple(r.step for r in seen.records)
+    first, second, third, last = (r.values["loss"] for r in seen.records)
+    assert math.isnan(first)
+    assert math.isnan(last)
+    assert (-math.inf, math.inf) == (second, third)
+    assert 0.1 == seen.records[1].values["learning_rate"]
+    assert 0 == seen.odd
+
+
 def test_rows_that_cannot_be_used_keep_their_index_and_are_said(path: Path) -> None:
     bad = [
         "{",

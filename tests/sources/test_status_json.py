@@ -67,6 +67,12 @@ def test_a_status_becomes_one_record_with_the_bytes_it_came_from(desk: Desk) -> 
     assert (True, "", str(desk.path)) == (seen.sight.ok, seen.sight.why, seen.sight.path)
 
 
+def test_a_nan_as_print_writes_it_is_seen_at_once_and_not_taken_for_half_a_file(desk: Desk) -> None:
+    (record,) = desk.records(b'{"step": 10, "loss": nan, "grad_norm": -inf}')
+    assert math.isnan(record.values["loss"])
+    assert -math.inf == record.values["grad_norm"]
+
+
 def test_an_unchanged_file_says_nothing_also_after_a_restart(desk: Desk) -> None:
     assert 1 == len(desk.records(TRAINING))
     for _ in range(3):
