@@ -17,19 +17,23 @@ METRICS: dict[str, tuple[str, ...]] = {
     "accuracy": ("accuracy_last_20", "accuracy_last_50", "accuracy_percent", "accuracy", "acc"),
     "eval_accuracy": ("eval_accuracy", "val_accuracy", "val_acc", "validation_accuracy", "eval_acc", "validation_acc"),
     "learning_rate": ("learning_rate", "lr"),
-    "grad_norm": ("grad_norm", "gradient_norm", "global_norm", "global_grad_norm", "grad/global_norm"),
+    "grad_norm": ("grad_norm", "gradient_norm", "global_norm", "global_grad_norm", "grad/global_norm", "gnorm"),
     "batch_size": ("batch_size",),
-    "reward": ("reward", "mean_reward", "reward_mean", "episode_reward", "rewards/mean"),
+    "reward": (
+        "reward", "mean_reward", "reward_mean", "episode_reward", "rewards/mean", "episode_reward_mean", "ep_rew_mean",
+        "rollout/ep_rew_mean", "env_runners/episode_return_mean",
+    ),
     "kl": ("kl", "mean_kl", "objective/kl"),
     "has_nan": ("has_nan", "grad/has_nan"),
     "has_inf": ("has_inf", "grad/has_inf"),
-}
+}  # fmt: skip
 """Canonical metric -> its spellings; the first that gives a usable value wins."""
 
 FACTS: dict[int, tuple[str, ...]] = {
     STEP: (
         "current_step", "step", "global_step", "current_steps", "iteration", "current_iteration", "iterations",
-        "completed_iterations", "_step",
+        "completed_iterations", "_step", "num_updates", "train_num_updates", "valid_num_updates", "training_iteration",
+        "timesteps_total", "num_timesteps", "time/total_timesteps",
     ),
     EPISODE: ("episode", "generation"),
     EPOCH: ("epoch", "epoch_current", "current_epoch", "last_completed_epoch", "last_epoch"),
@@ -74,9 +78,10 @@ def _spellings(canonical: str, alias: str) -> list[str]:
     if canonical.startswith("eval_"):
         mode, _, base = alias.partition("_")
         found = [alias, *(p + base for p in _EVAL[mode])]
-        return found + [f"{p}{alias}" for p in ("eval/", "val/", "validation/")] + [f"{base}/{p[:-1]}" for p in _EVAL[mode]]
+        found += [f"{p}{alias}" for p in ("eval/", "val/", "validation/", "train/", "training/")]
+        return found + [f"{base}{between}{p[:-1]}" for p in _EVAL[mode] for between in "/_"]
     found = [alias, f"train/{alias}", f"train_{alias}", f"training/{alias}"]
-    return [*found, f"{alias}/train"] if canonical in ("loss", "accuracy") else found
+    return [*found, f"{alias}/train", f"{alias}_train"] if canonical in ("loss", "accuracy") else found
 
 
 def _flat() -> dict[str, Entry]:
