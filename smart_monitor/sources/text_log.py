@@ -6,8 +6,9 @@ in which names stand before numbers (`step 100 | loss 2.31`, `iter 100: loss 2.3
 expressions whose named groups are the metrics.
 
 A line counts only if it gives a metric of training and, unless it is such a dictionary, where training stands;
-an epoch that stands on a line of its own (`Epoch 3/10`) holds for those below it. A progress bar that repeats
-itself gives one row.
+an epoch that stands on a line without metrics (`Epoch 3/10`) holds for those below it, else a progress bar tells
+(`10/375 [00:13<08:00, loss=2.3]`), and an evaluation is of the step before it. A progress bar that repeats itself
+gives one row.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from smart_monitor.sources import Format, record_of
 from smart_monitor.sources.appended import AppendedFile, Place, blocks
 from smart_monitor.sources.marks import mark
 from smart_monitor.sources.phrases import named_numbers
+from smart_monitor.sources.positions import along, bar
 from smart_monitor.sources.user_patterns import UserPatterns
 
 MAX_LINE = 64 << 10
@@ -35,7 +37,11 @@ _COLOURS = re.compile(r"\x1b\[[0-9;?]{0,32}[A-Za-z]|\x1b\][^\x07\x1b]{0,256}(?:\
 _STAMP = re.compile(r"\[?(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?)\]?")
 _DICTIONARY = re.compile(r"\{\s*['\"][^{}]*\}")
 _PAIR = re.compile(r"""['"]([^'"]{1,120})['"]\s*:\s*(?:['"]([^'"]{0,64})['"]|([^,}\s]{1,64}))""")
+_WRAPPED = ("np.float", "tensor(")
 _HEADING = ("epoch", "total_epochs")
+_EVALUATED = {"eval_loss", "eval_accuracy"}
+_EPOCH_MEAN = re.compile(r"\|\s{0,4}train\s{0,4}\|")
+"""What fairseq tells at the end of an epoch: the mean over it."""
 
 
 class TextLog(AppendedFile):
@@ -65,6 +71,10 @@ class TextLog(AppendedFile):
         row: dict[str, Any] = {}
         if self._patterns and (row := dict(self._patterns.match(text))):
             return read_row(row)
+        if "train_inner" in text and "steps" not in place.inner:
+            place.inner = {**place.inner, "steps": True}
+        elif "steps" in place.inner and _EPOCH_MEAN.search(text[:80]) is not None:
+            return None
         if "{" in text and (row := dictionary(text)):
             reading = read_row(row)
             return reading if _measures(reading) else None
@@ -72,15 +82,34 @@ class TextLog(AppendedFile):
         row = named_numbers(text[stamp.end() :] if stamp else text)
         if not row:
             return None
-        if row.keys() <= set(_HEADING):
-            place.inner = {**place.inner, "heading": row}
-            return None
         if stamp:
             row["timestamp"] = stamp.group(1).replace(",", ".")
         reading = read_row(row)
-        if reading.by == "row" and "heading" in place.inner:
-            reading = read_row(place.inner["heading"] | row)
-        return reading if reading.by != "row" and _measures(reading) else None
+        if not _measures(reading):
+            if "epoch" in row:
+                place.inner = {**place.inner, "heading": {name: row[name] for name in _HEADING if name in row}}
+            return None
+        if reading.by == "row":
+            reading = read_row(self._standing(reading, text, place) | row)
+        if reading.by == "row":
+            return None
+        place.inner = {**place.inner, "at": {reading.by: reading.epoch if reading.by == "epoch" else reading.step}}
+        return reading
+
+    @staticmethod
+    def _standing(reading: Reading, text: str, place: Place) -> dict[str, Any]:
+        """Where training stands by what was said above a line, or by a progress bar."""
+        inner = place.inner
+        if "heading" in inner:
+            return dict(inner["heading"])
+        now = bar(text)
+        if not TRAINING_METRICS.isdisjoint(reading.values) and _EVALUATED.issuperset(TRAINING_METRICS & reading.values.keys()):
+            return dict(inner.get("at", {}))
+        if now is None:
+            return {}
+        done, of, before = inner_bar = along(now, inner.get("bar", []))
+        place.inner = {**inner, "bar": inner_bar}
+        return {"step": before + done, **({"total_steps": of} if of and not before else {})}
 
     def _add(self, reading: Reading, ids: dict[str, str], place: Place, seen: float | None, found: list[Record]) -> None:
         if not (reading.values or reading.nulls) or not reading.recognised:
@@ -104,6 +133,8 @@ def dictionary(text: str) -> dict[str, Any]:
 
 
 def _plain(word: str) -> Any:
+    if word.startswith(_WRAPPED):
+        word = word.partition("(")[2].rstrip(")")
     return None if word in ("None", "null") else {"True": True, "False": False}.get(word, word)
 
 

@@ -58,6 +58,31 @@ LINES: list[tuple[str, str, int | None, dict[str, float]]] = [
     ("{'loss': '0.5', 'learning_rate': '2e-05', 'epoch': '2'}", "epoch", 2, {"loss": 0.5, "learning_rate": 2e-5}),
     (' 10%|█ | 1/10 [00:01<00:09]{"step": 3, "loss": 0.25}', "step", 3, {"loss": 0.25}),
     ("step 1,234 loss 0.5", "step", 1234, {"loss": 0.5}),
+    ("step 1,234,000 | loss 2,345.6", "step", 1234000, {"loss": 2345.6}),
+    ("Steps:   1%|  | 12/1000 [00:10<16:30,  1.00s/it, step_loss=0.3]", "step", 12, {"loss": 0.3}),
+    ("  3%|▎ | 12/375 [00:13<08:00,  1.31s/it, loss=2.3]", "step", 12, {"loss": 2.3}),
+    ("12it [00:13,  1.31it/s, loss=2.3]", "step", 12, {"loss": 2.3}),
+    ("train: [=>   ] data=0000128/0000460 loss=3.02345±0.01234 acc=42.23±0.12% t=00:00:22", "step", 128,
+     {"loss": 3.02345, "accuracy": 42.23, "data": 128}),
+    ("completed step: 10, seconds: 0.512, loss: 10.2", "step", 10, {"loss": 10.2, "seconds": 0.512}),
+    (" validation loss at iteration 1000 | lm loss value: 3.456789E+00 | lm loss PPL: 3.171389E+01 | ", "step", 1000,
+     {"eval_loss": 3.456789, "eval/perplexity": 31.71389}),
+    ("2021-03-04 10:12:23 | INFO | train_inner | epoch 001:    100 / 1102 loss=12.3, num_updates=100, gnorm=4.5", "step", 100,
+     {"loss": 12.3, "grad_norm": 4.5}),
+    ("2021-03-04 10:14:33 | INFO | valid | epoch 001 | valid on 'valid' subset | loss 9.8 | num_updates 1102", "step", 1102,
+     {"eval_loss": 9.8}),
+    ("05/01/2020 10:11:12 - INFO - __main__ - Evaluation: step 5, loss 0.5", "step", 5, {"eval_loss": 0.5}),
+    ("INFO:tensorflow:Saving dict for global step 100: accuracy = 0.9, loss = 0.3", "step", 100,
+     {"eval_accuracy": 0.9, "eval_loss": 0.3}),
+    ("[5,  2000] loss: 1.234", "epoch", 5, {"loss": 1.234}),
+    ("Train: 3 [  50/1251 (  4%)]  Loss: 6.912 (6.95)  LR: 1.000e-06", "epoch", 3, {"loss": 6.912, "learning_rate": 1e-6}),
+    ("2023/05/01 10:11:12 - mmengine - INFO - Epoch(train)  [2][  50/7330]  lr: 1e-03  loss: 2.1", "epoch", 2,
+     {"loss": 2.1, "learning_rate": 1e-3}),
+    ("mmengine - INFO - Iter(train) [   50/80000]  loss: 2.1", "step", 50, {"loss": 2.1}),
+    ("mmengine - INFO - Epoch(val) [2][10/10]  loss: 2.1", "epoch", 2, {"eval_loss": 2.1}),
+    ("step:2 - actor/grad_norm:np.float64(0.5) - loss:tensor(0.25, device='cuda:0')", "step", 2,
+     {"actor/grad_norm": 0.5, "loss": 0.25}),
+    ("{'loss': tensor(0.25), 'grad_norm': np.float64(1.5), 'epoch': 2}", "epoch", 2, {"loss": 0.25, "grad_norm": 1.5}),
 ]  # fmt: skip
 
 
@@ -70,7 +95,9 @@ def test_what_trainers_print_is_understood(path: Path, line: str, by: str, step:
     "line",
     [
         "loss 2.3", "the loss was 3 times higher", "loss atloss at 1402", "Loading checkpoint at step 100", "lr 1e-4 step 5",
-        "torch 2.13.0 loss", "step 100", "accuracy: 2025-11-12", "{'a': 1}", "{'learning_rate': 1e-4}", "step 3 eta: 0:10:00",
+        "torch 2.13.0 loss", "step 100", "loss: 0.5 at 3/10",
+        "Map: 3%| | 3/100 [00:01<00:09, 9 examples/s]", "Epoch(val) [1][5/5] loss",
+        "accuracy: 2025-11-12", "{'a': 1}", "{'learning_rate': 1e-4}", "step 3 eta: 0:10:00",
     ],
 )  # fmt: skip
 def test_prose_gives_no_row(path: Path, line: str) -> None:
@@ -101,6 +128,39 @@ def test_an_epoch_on_a_line_of_its_own_holds_for_the_lines_below(path: Path) -> 
     )
     text += "100/100 [====] - 1s 3ms/step - loss: 0.4 - accuracy: 0.9 - val_loss: 0.5\n"
     assert [(1, 0.9), (1, 0.5), (2, 0.4)] == [(s, v["loss"]) for _, s, _, v in read(path, text)]
+
+
+def test_an_epoch_beside_what_is_no_metric_holds_too_and_an_evaluation_is_of_it(path: Path) -> None:
+    text = "Epoch: 07 | Time: 0m 20s\n\tTrain Loss: 0.25 | Train Acc: 91.2%\n\t Val. Loss: 0.5 |  Val. Acc: 90.1%\n"
+    assert [
+        ("epoch", 7, 7.0, {"loss": 0.25, "accuracy": 91.2}), ("epoch", 7, 7.0, {"eval_loss": 0.5, "eval_accuracy": 90.1})
+    ] == read(path, text)  # fmt: skip
+
+
+def test_an_evaluation_that_does_not_say_when_is_of_the_step_before_it(path: Path) -> None:
+    text = "val loss 9.0\nstep 20 | loss 2.0\nval loss 2.25\nTest set: Average loss: 0.5, Accuracy: 9832/10000 (98%)\n"
+    assert [
+        (20, {"loss": 2.0}), (20, {"eval_loss": 2.25}), (20, {"eval_loss": 0.5, "eval_accuracy": 0.9832})
+    ] == [(step, values) for _, step, _, values in read(path, text)]  # fmt: skip
+
+
+def bars(numbers: range, of: int) -> str:
+    return "".join(f"\r {n}%|█ | {n}/{of} [00:01<00:09, 9.9it/s, loss={2 + n / 1000}]" for n in numbers) + "\n"
+
+
+def test_a_bar_for_each_epoch_counts_on_and_one_that_was_broken_off_begins_anew(path: Path) -> None:
+    whole = read(path, bars(range(1, 11), 10) + bars(range(1, 11), 10))
+    assert list(range(1, 21)) == [step for _, step, _, _ in whole]
+    broken = read(path, bars(range(1, 6), 10) + bars(range(1, 4), 10))
+    assert [1, 2, 3, 4, 5, 1, 2, 3] == [step for _, step, _, _ in broken]
+
+
+def test_the_mean_over_an_epoch_is_no_loss_where_fairseq_tells_of_the_steps(path: Path) -> None:
+    mean = "2021-03-04 10:14:34 | INFO | train | epoch 001 | loss 10.1 | num_updates 200 | train_wall 130\n"
+    step = "2021-03-04 10:12:23 | INFO | train_inner | epoch 001:    100 / 200 loss=8.5, num_updates=100\n"
+    as_json = '2021-03-04 10:14:34 | INFO | train | {"epoch": 1, "train_loss": "10.1", "train_num_updates": "200"}\n'
+    assert [(100, 8.5)] == [(s, v["loss"]) for _, s, _, v in read(path, step + mean + as_json)]
+    assert [(200, 10.1)] == [(s, v["loss"]) for _, s, _, v in read(path, mean)]
 
 
 def test_the_time_stamp_of_a_line_is_its_time(path: Path) -> None:
@@ -147,13 +207,39 @@ def test_a_slow_pattern_is_given_up() -> None:
 
 
 @settings(deadline=500, max_examples=40)
-@given(st.sampled_from(["a", "a ", "loss ", "loss:", "1", "1.", "(", "a1", "step 1/", "{'a", "nan ", "[", "1,111"]))
+@given(
+    st.sampled_from(
+        [
+            "a",
+            "a ",
+            "loss ",
+            "loss:",
+            "1",
+            "1.",
+            "(",
+            "a1",
+            "step 1/",
+            "{'a",
+            "nan ",
+            "[",
+            "1,111",
+            "1/1 [0",
+            "info | ",
+            "data=1",
+            "epoch(val) [1",
+            "train: 1 [",
+            "1,111.1,",
+        ]
+    )
+)
 def test_a_long_line_takes_time_in_proportion_to_its_length(part: str) -> None:
     named_numbers(part * (4096 // len(part)))
 
 
 PART: st.SearchStrategy[Any] = st.one_of(
     st.integers(0, 50).map(lambda i: f"step {i} | loss {i / 7!r}".encode()),
+    st.integers(0, 9).map(lambda i: f" {i}/9 [00:01<00:02, loss={i / 7!r}]".encode()),
+    st.sampled_from([b"val loss 0.5", b"| INFO | train | epoch 1 | loss 2", b"| train_inner | step 9 loss 3"]),
     st.sampled_from([b"", b"Epoch 2/9", b"loss: 0.5", b"{'loss': 0.5, 'epoch': 1.5}", b"\x1b[0m", b"\xff", b"x" * 300]),
     st.binary(max_size=6),
 )
