@@ -163,7 +163,7 @@ class Lane:
             pause = WHILE_COPYING if run.keeper.store.progress else IN_LINE
         elif run.keeper.holding.restless:
             pause = BEAT
-        elif run.log.waiting or sending:
+        elif run.log.waiting or sending or run.news:
             pause = LOOK_AROUND
         return min(now + pause, self._ticks)
 

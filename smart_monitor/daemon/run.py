@@ -62,6 +62,8 @@ class Run:
         self.contact = Contact(met=False, whole=judge_all)
         self.rests = ""
         """Why it is let go while its monitor goes on; empty if it is not."""
+        self.news = False
+        """Was anything told, or met, that the vitals do not say yet?"""
         self.eye: Eye | None = None
         self.wake: Wake | None = None
         self._saved = self._vital = 0.0
@@ -194,6 +196,7 @@ class Run:
         self.cursor = seen.cursor
         if self.contact.over(seen, records, self.log) or seen.news:
             self.save(durable=False)  # what each metric is judged from from now on is not said by the journal
+            self.news = True
         self._settle(told)
         self._complain()
 
@@ -327,6 +330,7 @@ class Run:
     def _settle(self, told: bool) -> None:
         """What was told must not be told again after a crash: to the disk with it."""
         if told:
+            self.news = True
             self.journal.sync()
             self.events.sync()
             # In the middle of a recovery there is no state yet that could be saved.
@@ -355,7 +359,7 @@ class Run:
 
     def refresh_vitals(self, *, stopped: bool = False) -> None:
         """Write how the run and its monitor are, for `status` and `doctor`."""
-        self._vital = time.monotonic()
+        self._vital, self.news = time.monotonic(), False
         if self.opened and not self.dry:
             write_vitals(self.place, vitals(self, stopped=stopped))
 

@@ -1,4 +1,4 @@
-"""Vitals: a small file, rewritten every poll interval, from which `status` and `doctor` speak."""
+"""Vitals: a small file, rewritten every poll interval and when something was told, from which `status` and `doctor` speak."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from smart_monitor.judge import Judge
 
 
-FRESH, FRESH_COPYING = 15.0, 2.0
-"""Of a copy under way somebody may want to see how far it is."""
+FRESH, FRESH_COPYING, FRESH_NEWS = 15.0, 2.0, 1.0
+"""Of a copy under way somebody may want to see how far it is; who reads an alert looks at `status` next."""
 
 
 def vitals(run: Run, *, stopped: bool = False) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def vitals(run: Run, *, stopped: bool = False) -> dict[str, Any]:
 
 def fresh_for(run: Run) -> float:
     """Seconds after which the vitals are written anew, however long the poll interval."""
-    return FRESH_COPYING if run.keeper.store.progress else FRESH
+    return FRESH_NEWS if run.news else FRESH_COPYING if run.keeper.store.progress else FRESH
 
 
 def _judged(judge: Judge) -> dict[str, Any]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +19,7 @@ from smart_monitor.daemon.outlook import HUNG, OFTEN, Outlook
 from smart_monitor.daemon.place import Place, find_out
 from smart_monitor.daemon.pool import Pool
 from smart_monitor.daemon.schedule import Schedule
+from smart_monitor.daemon.vitals import read_vitals
 from smart_monitor.journal import Journal
 from smart_monitor.model import Record
 from smart_monitor.sources import Cursor, Pass, Sight
@@ -70,6 +73,30 @@ def test_a_run_whose_handling_fails_is_begun_again_and_harms_no_other(tmp_path: 
     finally:
         daemon._stopping = True
         thread.join(PATIENCE)
+
+
+def test_what_was_met_and_what_was_told_stand_in_the_status_before_the_next_tick(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("smart_monitor.daemon.vitals.FRESH", math.inf)
+    monkeypatch.setattr("smart_monitor.daemon.vitals.FRESH_COPYING", math.inf)
+    trainer, settings = Trainer(tmp_path), Settings(poll_interval=1e6)
+    trainer.train(1)
+    daemon = Daemon([tmp_path], lambda _: settings, settings=settings)
+    thread = threading.Thread(target=serve, args=(daemon,))
+    thread.start()
+    try:
+        until(lambda: known(tmp_path).get("step") == 1, "the first step in the vitals")
+        trainer.write(math.nan)
+        until(lambda: ["nan"] in [i["kinds"] for i in known(tmp_path).get("open_incidents", [])], "the incident in the vitals")
+        assert {"nan": 1} == known(tmp_path)["findings"]
+    finally:
+        daemon._stopping = True
+        thread.join(PATIENCE)
+
+
+def known(base: Path) -> dict[str, Any]:
+    return read_vitals(Place(base, None)) or {}
 
 
 def text(base: Path) -> str:
