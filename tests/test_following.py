@@ -147,6 +147,21 @@ def test_a_source_that_is_deleted_leaves_its_metrics_to_others_behind_its_last_s
     assert any("can't be seen" in sentence for sentence in follower.news)
 
 
+def test_a_file_that_never_said_anything_is_no_sight_once_the_one_that_did_is_gone(tmp_path: Path) -> None:
+    follower = Follower(tmp_path)
+    (tmp_path / "trainer_state.json").write_text('{"global_step": 5, "log_history": []}')
+    follower.look()
+    assert follower.seen.sight.ok
+    status(tmp_path, 6)
+    assert [6] == steps(follower.look())
+    (tmp_path / "status" / "training_status.json").unlink()
+    follower.look()
+    assert (False, True) == (follower.seen.sight.ok, "There is no training_status.json" in follower.seen.sight.why)
+    status(tmp_path, 7)
+    assert [7] == steps(follower.look())
+    assert follower.seen.sight.ok
+
+
 def test_a_source_that_falls_silent_does_not_keep_its_metrics_from_one_that_goes_on(tmp_path: Path) -> None:
     follower = Follower(tmp_path)
     append(tmp_path / "metrics.jsonl", row(500))

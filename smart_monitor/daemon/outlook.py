@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from smart_monitor.daemon.eye import Eye
 from smart_monitor.daemon.log import Log
@@ -36,6 +38,8 @@ class Outlook:
         self._times: deque[float] = deque(maxlen=OFTEN)
         self._beat = self._since = time.monotonic()
         self._step: float | None = None
+        self._lost: tuple[str, float] | None = None
+        """The source that values came from and that can't be seen, and since when."""
 
     def begin(self, eye: Eye) -> None:
         """Another eye looks from now on."""
@@ -79,12 +83,23 @@ class Outlook:
         """May the run's directory hang just now?"""
         return self._eye is not None and now - self._eye.last_pass > LATE
 
-    def figures(self, now: float) -> dict[str, float]:
-        """For the tick: seconds since the trainer last wrote and since the last record, and since when we are blind."""
+    def figures(self, now: float, told: Sequence[Mapping[str, Any]]) -> tuple[dict[str, float], str]:
+        """For the tick: seconds since the trainer last wrote and since the last record, since when we are blind, or see
+        only a part (of `told`, see `Part.told`); and why.
+        """
         found = {"heartbeat_age": round(now - self._beat, 1)}
         if self._step is not None:
             found["record_age"] = round(now - self._step, 1)
-        return found if self.sight.ok else found | {"blind": round(now - self._since, 1)}
+        part = next((t for t in told if t["records"] and not t["ok"]), None)
+        if part is None:
+            self._lost = None
+        elif self._lost is None or self._lost[0] != part["name"]:
+            self._lost = part["name"], now
+        if not self.sight.ok:
+            return found | {"blind": round(now - self._since, 1)}, self.sight.why
+        if part is None or self._lost is None or (self._step is not None and self._step > self._lost[1]):
+            return found, ""
+        return found | {"source_lost": round(now - self._lost[1], 1)}, f"{part['name']} ({part['why'].rstrip('.')})"
 
     def _become(self, sight: Sight, now: float, *, silent: bool = False) -> bool:
         was, self.sight = self.sight, sight

@@ -247,8 +247,8 @@ class Run:
     def tick(self, figures: dict[str, float]) -> None:
         """Time has passed: host figures, sight, scans, vitals."""
         now, mono = time.time(), time.monotonic()
-        values = figures | self.outlook.figures(mono)
-        tick = Record(self.name, HOST, 0, seen=now, values=values, kind=TICK, note=self.outlook.sight.why)
+        sight, why = self.outlook.figures(mono, () if self.ended else self.seen)
+        tick = Record(self.name, HOST, 0, seen=now, values=figures | sight, kind=TICK, note=why)
         told = self._fold(self.trainer.tick(tick, self.word, self.engine.judge()), None)
         if self.wake is not None and (mended := self.wake.check()):
             self.log.warning(mended)

@@ -354,8 +354,12 @@ class RunSource:
                 self._merging.release(part.name, anew=True)
 
     def _sight(self) -> Sight:
-        """The sight of the most trusted that can be seen; else that of the most trusted."""
-        good = next((p.sight for p in self._parts if p.sight.ok), None)
+        """The sight of the most trusted that can be seen; else that of the most trusted.
+
+        A file that never said anything is no sight once another one has.
+        """
+        spoke = any(p.rows for p in self._parts)
+        good = next((p.sight for p in self._parts if p.sight.ok and (p.rows or not spoke)), None)
         if good is not None:
             return good
         tried = next((p for p in self._parts if p.rows or p.name != "status" or any(map(os.path.lexists, p.source.paths))), None)

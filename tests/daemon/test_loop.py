@@ -126,6 +126,24 @@ class Hanging:
         return cursor
 
 
+def test_a_source_that_is_lost_is_in_the_tick_until_another_gives_values(log: tuple[Log, list[str]]) -> None:
+    outlook, now = Outlook(log[0], Path("/run")), time.monotonic()
+    outlook.see(Pass({}, Sight(True, "", "somewhere")))
+    fine = {"name": "jsonl", "records": 5, "ok": True, "why": ""}
+    lost = {"name": "status", "records": 5, "ok": False, "why": "There is no file yet."}
+    silent = {"name": "csv", "records": 0, "ok": False, "why": "It is torn."}
+    assert "source_lost" not in outlook.figures(now, [fine, silent])[0]
+    assert 0.0 == outlook.figures(now, [fine, silent, lost])[0]["source_lost"]
+    figures, why = outlook.figures(now + 40, [fine, lost])
+    assert (40.0, "status (There is no file yet)") == (figures["source_lost"], why)
+    assert "source_lost" not in outlook.figures(now + 41, [fine])[0]
+    assert 0.0 == outlook.figures(now + 42, [fine, lost])[0]["source_lost"]
+    outlook.see(Pass({}, Sight(True, "", "somewhere"), records=[Record("run", "jsonl", 1)]))
+    assert "source_lost" in outlook.figures(now + 43, [fine, lost])[0]  # it came before
+    outlook._step = now + 44
+    assert "source_lost" not in outlook.figures(now + 90, [fine, lost])[0]
+
+
 def test_a_read_that_hangs_makes_its_run_blind_and_one_that_returns_ends_it(log: tuple[Log, list[str]]) -> None:
     source, passes = Hanging(), []
     eye = Eye(source, {}, lambda _, seen: passes.append(seen))
@@ -138,7 +156,7 @@ def test_a_read_that_hangs_makes_its_run_blind_and_one_that_returns_ends_it(log:
     assert not outlook.check(now)
     assert outlook.check(now + HUNG + 1)
     assert "does not return (a hung mount?)" in outlook.sight.why
-    assert outlook.figures(now + HUNG + 5)["blind"] > 0
+    assert outlook.figures(now + HUNG + 5, ())[0]["blind"] > 0
     source.go.set()
     until(lambda: eye.passes)
     assert outlook.check(time.monotonic())

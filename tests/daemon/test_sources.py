@@ -227,3 +227,23 @@ def test_a_pattern_of_the_user_is_followed_live(tmp_path: Path) -> None:
             append(tmp_path / "train.log", f"T {step} L={'nan' if step == 25 else 2 + step % 3 / 100}\n".encode())
         until(lambda: "nan" in monitor.findings(), "the NaN")
         assert 0 == monitor.stop()
+
+
+@pytest.mark.parametrize(("history", "kind"), [([{"step": 1, "loss": 2.0}], "source_degraded"), ([], "blind")])
+def test_a_status_file_that_is_gone_is_told_though_the_checkpoints_history_still_stands_there(
+    tmp_path: Path, history: list[dict[str, float]], kind: str
+) -> None:
+    trainer = Trainer(tmp_path)
+    (trainer.checkpoint(1) / "trainer_state.json").write_text(json.dumps({"global_step": 1, "log_history": history}))
+    trainer.train(1)
+    with Monitor(tmp_path, settings={"SMART_MONITOR_BLIND_AFTER": "1", "SMART_MONITOR_POLL_INTERVAL": "0.2"}) as monitor:
+        monitor.sees(1)
+        trainer.write(0.71)
+        monitor.sees(2)
+        trainer.path.unlink()
+        until(lambda: kind in monitor.findings(), "the finding")
+        assert [kind] == monitor.findings()
+        said = command("status", "--base-dir", tmp_path)
+        assert (kind == "blind", True) == (bool(said.returncode), "There is no training_status.json" in said.stdout)
+        trainer.write(0.7)
+        monitor.says("Incident resolved: " + kind)
