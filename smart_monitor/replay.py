@@ -75,7 +75,7 @@ def read(
         return _sources(path, source, tell, options)
     if not path.exists():
         raise ReplayError(f"{path} does not exist")
-    seen = _as_asked(path, source) or format_of(path)
+    seen = _as_asked(path, source) or format_of(path, options)
     if seen is None:
         raise ReplayError(f"{path} is nothing that can be read: {', '.join(f.title for f in formats())}")
     tell(f"{path}: read as {seen.format.title}")

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from smart_monitor.discovery import find, format_of
+from smart_monitor import discovery
+from smart_monitor.discovery import Verdicts, find, format_of, unknown
 from smart_monitor.discovery.walk import MAX_DEPTH
-from smart_monitor.sources import formats
+from smart_monitor.sources import Options, formats
 from tests.sources import stores, wandb_log
 from tests.sources.events import BEGINNING, logged
 
@@ -186,7 +187,48 @@ def test_every_format_says_what_its_files_are_called() -> None:
     assert all(f.patterns and f.title and f.index for f in formats())
 
 
-def test_the_probe_s_file_is_judged_before_other_json_lines(tmp_path: Path):
+def test_the_probe_s_file_is_judged_before_other_json_lines(tmp_path: Path) -> None:
     for name in ("a_log.jsonl", "probe_rank_0.jsonl", "z_log.jsonl"):
         (tmp_path / name).write_text('{"step": 1, "loss": 0.5}\n')
     assert find(tmp_path).chosen[0].place.name == "probe_rank_0.jsonl"
+
+
+BARS = "".join(f"\rMap: {n % 100}%|███       | {n}/100000 [00:01<00:09, 9999.9 examples/s]" for n in range(20_000)) + "\n"
+
+
+def test_a_log_is_found_though_a_megabyte_of_progress_bars_stands_before_its_first_loss(tmp_path: Path) -> None:
+    put(tmp_path, "train.log", BARS + "{'loss': 2.0, 'epoch': 0.1}\n")
+    assert ["train.log"] == chosen(tmp_path)
+
+
+def test_what_was_looked_through_in_vain_is_not_looked_through_again_when_the_file_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(discovery, "MAX_LOOKS", 1)
+    verdicts: Verdicts = {}
+    path, content, found = put(tmp_path, "train.log", BARS), BARS, []
+    for _ in range(3):
+        content += "nothing\n"
+        path.write_text(content + "step 1 | loss 2.0\n")
+        found.append(len(find(tmp_path, verdicts=verdicts).chosen))
+    assert [0, 1, 1] == found
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "vis_data/scalars.json", "20230501_101112.log.json", "result.json"])
+def test_json_lines_that_are_called_json_are_found_and_documents_are_not(tmp_path: Path, name: str) -> None:
+    put(tmp_path / "a", name, '{"iteration": 19, "total_loss": 2.5, "loss": 2.5}\n{"iteration": 39, "loss": 2.25}\n')
+    put(tmp_path / "b", name, json.dumps({"iteration": 19, "loss": 2.5}, indent=1))
+    assert [name] == chosen(tmp_path / "a")
+    assert [] == chosen(tmp_path / "b")
+
+
+def test_a_file_of_any_name_can_be_asked_for_and_the_users_patterns_say_how_it_is_read(tmp_path: Path) -> None:
+    put(tmp_path, "output", "batch_no=1 cost=2.5\nbatch_no=2 cost=2.25\n")
+    put(tmp_path, "begun", "")
+    options = Options(patterns=(r"batch_no=(?P<step>\d+) cost=(?P<loss>\S+)",))
+    assert "output is nothing that can be read; log_patterns say how to read a text log." == unknown(tmp_path, "output")
+    assert "" == unknown(tmp_path, "output", options)
+    (seen,) = find(tmp_path, only="output", options=options).chosen
+    assert [1, 2] == [r.step for r in seen.open("run", options=options).read({}, 1e9, 1.0, True).records]
+    assert "" == unknown(tmp_path, "begun")
+    assert "is no format and no file" in unknown(tmp_path, "absent")

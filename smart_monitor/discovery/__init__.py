@@ -20,7 +20,7 @@ from pathlib import Path
 
 from smart_monitor.discovery.walk import MAX_MARKS, Marks, named, walk
 from smart_monitor.names import clean
-from smart_monitor.sources import Format, Options, Source, formats
+from smart_monitor.sources import Cursor, Format, Options, Source, formats
 from smart_monitor.sources.files import CannotSee, identity_of
 from smart_monitor.stats.crew import words
 
@@ -33,8 +33,11 @@ OF_OLD = 86_400.0
 ONE_AGE = 2.0
 """Seconds within which times of copied files mean nothing."""
 
-Verdicts = dict[tuple[str, str], tuple[list[int], str]]
-"""(format, place) -> its identity when it was looked into, and why it is of no use."""
+MAX_LOOKS = 8
+"""Passes of a source over one place at a time, for the first metrics: before them may stand a megabyte of progress bars."""
+
+Verdicts = dict[tuple[str, str], tuple[list[int], str, Cursor]]
+"""(format, place) -> its identity when it was looked into, why it is of no use, and how far it was read to know that."""
 
 _PROBE = re.compile(r"probe_rank_\d+\.jsonl")
 """What the probe writes in training: the loss before any filter, gradients before clipping, and whose they are."""
@@ -136,38 +139,40 @@ def find(
             before = known or Seen(described, place, 0.0, 0, int(rank[1]) if rank else None)
             places[described.name, place] = replace(before, written=max(before.written, written), files=before.files + 1)
     _choose(found, list(places.values()), only, live, look)
-    if only and not found.chosen and (seen := _named(base, only)) is not None and (seen.format.live or not live):
+    if only and not found.chosen and (seen := _named(base, only, look.options)) is not None and (seen.format.live or not live):
         found.chosen = [replace(seen, why="it was asked for")]
     for seen in found.others:
         found.marks.file(str(seen.place))
     return found
 
 
-def _named(base: Path, only: str) -> Seen | None:
+def _named(base: Path, only: str, options: Options | None = None) -> Seen | None:
     """The file or directory that is meant, whatever it is called."""
     try:
         path = base / only
-        return format_of(path) if path.exists() else None
+        return format_of(path, options) if path.exists() else None
     except (OSError, ValueError):
         return None
 
 
-def unknown(base: Path, only: str) -> str:
+def unknown(base: Path, only: str, options: Options | None = None) -> str:
     """Why `only` can be no source of a live run, as a sentence; empty if it may be one. Raises nothing."""
     names = [f.name for f in formats() if f.live]
     if only in names or not only:
         return ""
     if any(f.name == only for f in formats()):
         return f"{only} is a database, which is read for replay only, so that no reader holds up its writer."
-    seen = _named(base, only)
+    seen = _named(base, only, options)
     if seen is not None:
         return "" if seen.format.live else f"{clean(only, 200)} is {seen.format.title}, which is read for replay only."
+    try:
+        empty = not (base / only).stat().st_size  # who began to write it will go on
+    except (OSError, ValueError):
+        empty = None
+    if empty is not None:
+        return "" if empty else f"{clean(only, 200)} is nothing that can be read; log_patterns say how to read a text log."
     if "/" in only or "." in only:
-        try:
-            there = (base / only).exists()
-        except (OSError, ValueError):
-            there = False
-        return f"{clean(only, 200)} is nothing that can be read." if there else ""
+        return ""
     near = difflib.get_close_matches(only, names, 1, 0.5)
     hint = f"; did you mean {near[0]}?" if near else "."
     return f"{clean(only, 80)} is no format and no file of {clean(base)}: formats are {', '.join(names)}{hint}"
@@ -216,7 +221,7 @@ class _Look:
     """Looks into files, once for each state of them."""
 
     def __init__(self, options: Options, followed: Container[Path], verdicts: Verdicts) -> None:
-        self._options, self._followed, self._verdicts = options, followed, verdicts
+        self.options, self._followed, self._verdicts = options, followed, verdicts
 
     def into(self, seen: Seen) -> str:
         """`looked_into`, where that is not known."""
@@ -231,29 +236,34 @@ class _Look:
         if known is None or known[0] != identity:
             if len(self._verdicts) >= MAX_MARKS:
                 self._verdicts.clear()
-            known = self._verdicts[key] = identity, looked_into(seen, self._options)
+            known = self._verdicts[key] = identity, *looked_into(seen, self.options, known[2] if known is not None else {})
         return known[1]
 
 
-def looked_into(seen: Seen, options: Options | None = None) -> str:
-    """Why its content is of no use, as a clause; empty if it is metrics."""
+def looked_into(seen: Seen, options: Options | None = None, cursor: Cursor | None = None) -> tuple[str, Cursor]:
+    """(why its content is of no use, as a clause, empty if it is metrics; how far it was read, from `cursor` on)."""
+    cursor = cursor or {}
     if seen.place.suffix == ".jsonl" and _is_our_log(seen.place):
-        return "it is the log of a monitor"
+        return "it is the log of a monitor", cursor
     source = seen.open("", options=options)
     try:
         if not seen.format.live:
             next(source.whole(lambda _: None), None)
-            return ""
+            return "", cursor
     except (CannotSee, OSError) as error:
-        return clean(error).rstrip(".")
-    first = source.read({}, 0.0, 0.0, True)
-    if not first.sight.ok:
-        return first.sight.why.rstrip(".")
-    if not first.records:
-        return "it holds no metrics of training"
-    if not any(r.step is not None or r.epoch is not None or _TRAINING & r.values.keys() for r in first.records[:200]):
-        return "its rows have neither step nor loss"
-    return ""
+        return clean(error).rstrip("."), cursor
+    for _ in range(MAX_LOOKS):
+        first = source.read(cursor, 0.0, 0.0, True)
+        if not first.sight.ok:
+            return first.sight.why.rstrip("."), {}
+        if any(r.step is not None or r.epoch is not None or _TRAINING & r.values.keys() for r in first.records[:200]):
+            return "", cursor
+        if first.records:
+            return "its rows have neither step nor loss", {}
+        cursor = first.cursor
+        if first.retry_in != 0.0:
+            break
+    return "it holds no metrics of training", cursor
 
 
 def _is_our_log(path: Path) -> bool:
@@ -306,16 +316,16 @@ def _reason(seen: Seen, above: Sequence[Seen]) -> str:
     return "for metrics that those above do not give" if second else "every metric it gives is judged from it"
 
 
-def format_of(path: Path) -> Seen | None:
+def format_of(path: Path, options: Options | None = None) -> Seen | None:
     """How one file, or a directory that is one source, is to be read: by name, then by content; None if nobody can."""
     written = path.stat().st_mtime
     likely = named(path.name)
     for described in likely:
         seen = Seen(described, path if not path.is_dir() else described.place(path) or path, written, 1)
-        if not described.vague or (len(likely) == 1 and not described.last_resort) or not looked_into(seen):
+        if not described.vague or (len(likely) == 1 and not described.last_resort) or not looked_into(seen, options)[0]:
             return seen
     for described in formats():
         seen = Seen(described, path, written, 1)
-        if described not in likely and described.vague and not looked_into(seen):
+        if described not in likely and described.vague and not looked_into(seen, options)[0]:
             return seen
     return Seen(likely[0], path, written, 1) if likely else None

@@ -169,6 +169,8 @@ def _too_long(place: Place) -> None:
 
 
 FORMAT = Format(
-    name="jsonl", title="JSON lines", patterns=("*.jsonl", "*.ndjson"), order=10,
+    # The last ones are detectron2's, OpenMMLab's and RLlib's.
+    name="jsonl", title="JSON lines", order=10,
+    patterns=("*.jsonl", "*.ndjson", "metrics.json", "scalars.json", "*.log.json", "result.json"),
     open=lambda place, run, name, _: JsonLines(place, run, name), index="the line, blank ones not counted", vague=True,
 )  # fmt: skip

@@ -145,7 +145,7 @@ def _measures(reading: Reading) -> bool:
 
 
 FORMAT = Format(
-    name="text", title="a text log", patterns=("*.log", "*.out", "*.txt"), order=60,
+    name="text", title="a text log", patterns=("*.log", "*.out", "*.err", "*.txt"), order=60,
     open=lambda place, run, name, options: TextLog(place, run, name, options.patterns),
     index="the line that gave metrics", last_resort=True, vague=True,
 )  # fmt: skip
