@@ -115,11 +115,11 @@ def _monitor(place: Any, known: dict[str, Any] | None) -> Iterator[Check]:
 def _source(base: Path, settings: Settings, known: dict[str, Any] | None) -> Iterator[Check]:
     """What there is to be read, what of it is of use, and what is missing."""
     from smart_monitor.discovery import find
+    from smart_monitor.following import options_of
     from smart_monitor.following.part import amount
-    from smart_monitor.sources import Options
     from smart_monitor.sources.status_json import StatusFile
 
-    options = Options(int(settings.max_status_mb * 2**20), settings.log_patterns)
+    options = options_of(settings)
     found = find(base, only=settings.source, options=options)
     told = {t["path"]: t for t in (known or {}).get("sources", [])}
     given: set[str] = set()

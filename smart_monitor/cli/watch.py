@@ -62,7 +62,7 @@ def command(
     from smart_monitor.daemon.loop import Daemon
     from smart_monitor.daemon.named import named
     from smart_monitor.discovery import unknown
-    from smart_monitor.sources import Options
+    from smart_monitor.following import options_of
 
     if once and patterns:
         bases, patterns = (*bases, *(base for pattern in patterns for base in named(pattern).bases)), ()
@@ -82,7 +82,7 @@ def command(
                 raise click.UsageError(f"{base} is a file; --base-dir is a run's directory.")
             require_ours(base, out)
             settings, _ = settings_of(base, config, flags)
-            if why := unknown(base, settings.source, Options(patterns=settings.log_patterns)):
+            if why := unknown(base, settings.source, options_of(settings)):
                 raise click.UsageError(f"--source: {why}")
 
     in_time(check)  # wrong settings end it here, with a sentence

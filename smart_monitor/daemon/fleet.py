@@ -15,10 +15,12 @@ from itertools import islice
 from pathlib import Path
 
 from smart_monitor.checkpoints.mounts import mount_point
+from smart_monitor.config import ConfigError, Settings
 from smart_monitor.daemon.lane import Lane
 from smart_monitor.daemon.named import MOST, Named, named
 from smart_monitor.daemon.pool import NEVER, Pool
-from smart_monitor.discovery import find
+from smart_monitor.discovery import Found, find
+from smart_monitor.following import options_of
 from smart_monitor.sources.status_json import FILE_NAME
 
 STILL = 86_400.0
@@ -29,6 +31,8 @@ SELDOM = 30
 """Poll intervals between two thorough looks into a directory in which nothing seems to stir."""
 FILES = 16
 """Files of one place whose stamps are compared."""
+NEAR = 32
+"""Directories of a run in which something new is noticed at once: many trainers make some for each of their starts."""
 
 _WILD = re.compile(r"[*?\[]")
 _Stamp = tuple[tuple[str, int, int], ...]
@@ -56,17 +60,19 @@ class Scout:
 
 
 class Candidate:
-    """A directory that a pattern names. `take_up` and `let_go` are called from the pool's threads."""
+    """A directory that a pattern names. All that is given to it is called from the pool's threads; `load`: see `Daemon`."""
 
     def __init__(
-        self, base: Path, pool: Pool, pace: float, take_up: Callable[[Candidate], None], let_go: Callable[[Candidate, str], None]
-    ) -> None:
-        self.base, self._pace = base, pace
+        self, base: Path, load: Callable[[Path], Settings], pool: Pool, pace: float, take_up: Callable[[Candidate], None],
+        let_go: Callable[[Candidate, str], None],
+    ) -> None:  # fmt: skip
+        self.base, self._load, self._pace = base, load, pace
         self.lane: Lane | None = None
         """Its lane while it is watched; set by who takes it up."""
         self._pool, self._take_up, self._let_go = pool, take_up, let_go
         self._stamp: _Stamp = ()
         self._files: list[str] = []
+        self._found: Found | None = None
         self._written = 0.0
         self._asked = False
         self._looks = 0
@@ -93,7 +99,7 @@ class Candidate:
             return
         self._looks += 1
         first = self._looks == 1
-        if first or self._looks % SELDOM == 0 or _stamps(self._files) != self._stamp:
+        if self._found is None or self._looks % SELDOM == 0 or _stamps(self._files) != self._stamp or self._found.moved_on(NEAR):
             before = self._written
             self._look()
             if self._written > before and (not first or self._written > time.time() - STILL):
@@ -102,7 +108,12 @@ class Candidate:
 
     def _look(self) -> None:
         """Look thoroughly: what can be read here, and when it was last written."""
-        chosen = find(self.base).chosen
+        try:
+            settings = self._load(self.base)
+        except ConfigError:
+            settings = Settings()  # whoever takes it up says what is wrong with its own
+        self._found = find(self.base, only=settings.source, options=options_of(settings))
+        chosen = self._found.chosen
         # Written in place, a status changes no directory.
         self._files = [str(self.base), *(f"{self.base}/{name}" for name in (FILE_NAME, "status", f"status/{FILE_NAME}"))]
         for seen in chosen:

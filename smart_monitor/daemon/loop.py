@@ -216,7 +216,7 @@ class Daemon:
         for base in now.bases:
             if base not in self._candidates and base not in self._bases:
                 self._candidates[base] = Candidate(
-                    base, self._pool, self._usual.poll_interval,
+                    base, self._load, self._pool, self._usual.poll_interval,
                     lambda c: self._queue.put(("moves", c)), lambda c, why: self._queue.put(("over", (c, why))),
                 )  # fmt: skip
         if len(self._patterns) == 1 and not now.note:

@@ -77,9 +77,9 @@ class Found:
     """What was not looked at, in sentences."""
     marks: Marks = field(default_factory=Marks)
 
-    def moved_on(self) -> bool:
-        """May there be something else to choose by now?"""
-        return self.marks.moved_on()
+    def moved_on(self, most: int = MAX_MARKS) -> bool:
+        """May there be something else to choose by now? `most`: of how many directories and files that is asked."""
+        return self.marks.moved_on(most)
 
     def sentences(self) -> list[str]:
         """What was found, what is read and why, for people."""

@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 
 from smart_monitor.names import clean
@@ -53,9 +54,12 @@ class Marks:
         digest = None if listed is None else hash(tuple(listed))
         self._put(path, identity_of(found) if found is not None and settled else [], digest)
 
-    def moved_on(self) -> bool:
-        """A stat of each; a directory that changed is listed, for a file that is replaced at every step is nothing new."""
-        for path, (before, digest) in list(self._known.items()):
+    def moved_on(self, most: int = MAX_MARKS) -> bool:
+        """A stat of each; a directory that changed is listed, for a file that is replaced at every step is nothing new.
+
+        `most`: only so many are asked, those nearest to where the walk began.
+        """
+        for path, (before, digest) in list(islice(self._known.items(), most)):
             try:
                 found = os.stat(path)
                 if identity_of(found) == before:

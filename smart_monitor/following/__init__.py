@@ -53,8 +53,12 @@ class _Wanted(NamedTuple):
 
     @staticmethod
     def of(settings: Settings) -> _Wanted:
-        options = Options(int(settings.max_status_mb * 2**20), settings.log_patterns)
-        return _Wanted(settings.source, options, settings.poll_interval)
+        return _Wanted(settings.source, options_of(settings), settings.poll_interval)
+
+
+def options_of(settings: Settings) -> Options:
+    """How files are to be read by these settings."""
+    return Options(int(settings.max_status_mb * 2**20), settings.log_patterns)
 
 
 class RunSource:

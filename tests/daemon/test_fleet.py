@@ -15,8 +15,10 @@ from pathlib import Path
 import pytest
 
 from smart_monitor.config import Settings
+from smart_monitor.daemon.fleet import Candidate
 from smart_monitor.daemon.loop import MANY, Daemon, share_of_first_tick
 from smart_monitor.daemon.named import named
+from smart_monitor.daemon.pool import Pool
 from smart_monitor.daemon.run import Run
 from smart_monitor.sources import Cursor, Pass, Sight
 from tests.command_line import command
@@ -153,6 +155,35 @@ def open_files(pid: int) -> list[str]:
         except OSError:
             continue
     return found
+
+
+def candidate(base: Path, taken_up: list[Path], settings: Settings | None = None) -> Candidate:
+    """One that looks when it is told to."""
+    pool = Pool(lambda error: pytest.fail(str(error)))
+    return Candidate(base, lambda _: settings or Settings(), pool, 10.0, lambda c: taken_up.append(c.base), lambda *_: None)
+
+
+def test_what_a_new_run_writes_deep_in_its_directory_is_met_at_the_next_look(tmp_path: Path) -> None:
+    taken_up: list[Path] = []
+    resting = candidate(tmp_path, taken_up)
+    resting.work()
+    version = tmp_path / "lightning_logs" / "version_0"
+    version.mkdir(parents=True)
+    resting.work()
+    assert [] == taken_up
+    (version / "metrics.csv").write_text("step,loss\n1,0.5\n")  # changes the time of no directory above
+    resting.work()
+    assert [tmp_path] == taken_up
+
+
+def test_a_run_that_only_the_users_patterns_can_read_is_taken_up(tmp_path: Path) -> None:
+    taken_up: list[Path] = []
+    (tmp_path / "train.log").write_text("batch_no=1 cost=2.5\n")
+    candidate(tmp_path, taken_up).work()
+    assert [] == taken_up
+    pattern = r"batch_no=(?P<step>\d+) cost=(?P<loss>\S+)"
+    candidate(tmp_path, taken_up, Settings(log_patterns=(pattern,))).work()
+    assert [tmp_path] == taken_up
 
 
 def test_what_has_rested_for_days_or_holds_nothing_is_left_alone(tmp_path: Path) -> None:
