@@ -12,9 +12,10 @@ from smart_monitor.inprocess.options import positive
 
 SATURATING: dict[str, tuple[float, ...]] = {
     "Sigmoid": (0.0, 1.0), "Tanh": (-1.0, 1.0), "Hardsigmoid": (0.0, 1.0), "Hardtanh": (-1.0, 1.0), "Softsign": (-1.0, 1.0),
+    "ReLU6": (6.0,),
 }  # fmt: skip
-"""Class -> the values it saturates at."""
-RECTIFYING = ("ReLU", "ReLU6", "LeakyReLU", "GELU", "SiLU", "Mish", "ELU", "Softplus", "PReLU", "CELU", "SELU")
+"""Class -> the values it saturates at; a Hardtanh says itself."""
+RECTIFYING = ("ReLU", "LeakyReLU", "GELU", "SiLU", "Mish", "ELU", "Softplus", "PReLU", "CELU", "SELU")
 
 
 class ActivationMonitor:
@@ -49,7 +50,7 @@ class ActivationMonitor:
         self.stop()
         self._seen = {}
         for name, module in self._modules.items():
-            self._hooks.append(module.register_forward_hook(self._hook(name)))
+            self._hooks.append(module.register_forward_hook(_Hook(self, name)))
         return self
 
     def stop(self) -> None:
@@ -86,19 +87,14 @@ class ActivationMonitor:
         layers = self.statistics().values()
         return {key: max(s[key] for s in layers) for key in ("dead_fraction", "saturated_fraction")} if layers else {}
 
-    def _hook(self, name: str) -> Any:
-        bounds = SATURATING.get(type(self._modules[name]).__name__, ())
-
-        def look(*called: Any) -> None:
-            output = called[-1]  # after the module and its arguments
-            if isinstance(output, Tensor) and output.is_floating_point() and output.numel() and output.dim():
-                seen = self._counted(output.detach(), bounds)
-                before = self._seen.get(name)
-                if before is not None and before["zeros"].shape == seen["zeros"].shape:
-                    seen = {key: value + before[key] for key, value in seen.items()}
-                self._seen[name] = seen
-
-        return look
+    def look(self, name: str, output: Any) -> None:
+        """Add what the layer of that name has put out."""
+        if isinstance(output, Tensor) and output.is_floating_point() and output.numel() and output.dim():
+            seen = self._counted(output.detach(), _bounds(self._modules[name]))
+            before = self._seen.get(name)
+            if before is not None and before["zeros"].shape == seen["zeros"].shape:
+                seen = {key: value + before[key] for key, value in seen.items()}
+            self._seen[name] = seen
 
     def _counted(self, output: Tensor, bounds: tuple[float, ...]) -> dict[str, Tensor]:
         """Sums for each unit."""
@@ -113,3 +109,19 @@ class ActivationMonitor:
             "count": torch.full((rows.shape[-1],), rows.shape[0], device=rows.device), "zeros": (rows == 0).sum(0),
             "bound": near.sum(0), "sum": clean.sum(0), "squares": clean.square().sum(0), "nan": (~whole).sum(0),
         }  # fmt: skip
+
+
+class _Hook:
+    """Of one layer. No closure: a module that is watched can still be pickled and copied."""
+
+    def __init__(self, monitor: ActivationMonitor, name: str) -> None:
+        self._monitor, self._name = monitor, name
+
+    def __call__(self, _module: nn.Module, _arguments: Any, output: Any) -> None:
+        self._monitor.look(self._name, output)
+
+
+def _bounds(module: nn.Module) -> tuple[float, ...]:
+    if type(module) is nn.Hardtanh:
+        return float(module.min_val), float(module.max_val)
+    return SATURATING.get(type(module).__name__, ())

@@ -5,7 +5,7 @@ Memory Cost, 2016): their activations are not kept but computed again during the
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import MethodType
 from typing import Any
 
@@ -34,9 +34,25 @@ def add_gradient_checkpointing(model: nn.Module, modules_to_checkpoint: Sequence
     innermost = [p for p in named if p in wanted and not any(other.startswith(f"{p}.") for other in wanted)]
     for path in innermost:
         module = named[path]
-        # On the instance, and bound: a deep copy of the model then calls the copy's own forward.
-        module.forward = MethodType(_forward, module)  # type: ignore[method-assign]
+        if not isinstance(module.forward, _Checkpointed):
+            module.forward = _Checkpointed(module)
     return innermost
+
+
+class _Checkpointed:
+    """The forward of one module, set on the instance: a copy of the model, or one that was pickled, has the copy's own."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+        self._forward: Callable[..., Any] | None = vars(module).get("forward")
+        """What others (Accelerate's hooks) have set there before."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        module = self._module
+        forward = self._forward or MethodType(type(module).forward, module)
+        if not (module.training and torch.is_grad_enabled()):
+            return forward(*args, **kwargs)
+        return checkpoint(forward, *args, use_reentrant=False, **kwargs)
 
 
 def _callable_paths(path: str, named: dict[str, nn.Module]) -> list[str]:
@@ -44,13 +60,6 @@ def _callable_paths(path: str, named: dict[str, nn.Module]) -> list[str]:
         return [path]
     children = [p for p in named if p.startswith(f"{path}.") and "." not in p[len(path) + 1 :]]
     return [inner for child in children for inner in _callable_paths(child, named)]
-
-
-def _forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
-    original = MethodType(type(self).forward, self)
-    if not (self.training and torch.is_grad_enabled()):
-        return original(*args, **kwargs)
-    return checkpoint(original, *args, use_reentrant=False, **kwargs)
 
 
 def _unknown(name: str, named: dict[str, nn.Module]) -> str:

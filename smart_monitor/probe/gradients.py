@@ -254,18 +254,19 @@ class GradientMeter:
             gradient = held.parameter.grad
             try:
                 local = held.local(gradient if gradient is not None else held.parameter[:0])
-                norm = _wide_norm(local)
-                rows.append([float(local.isnan().sum()), float(local.isinf().sum()), norm * norm])
+                rows.append([float(local.isnan().sum()), float(local.isinf().sum()), _wide_norm(local)])
             except Exception:
                 if not self.sharded:
                     raise
                 rows.append([0.0, 0.0, math.nan])  # the other ranks wait for us in the reduction
         if self.sharded:
             table = torch.tensor(rows, dtype=torch.float64, device=self._device)
+            table[:, 2].square_()
             table *= torch.tensor([[held.weight] for held in suspects], dtype=torch.float64, device=self._device)
             dist.all_reduce(table)
+            table[:, 2].sqrt_()
             rows = table.tolist()
-        return [(round(nans), round(infs), math.sqrt(square)) for nans, infs, square in rows]
+        return [(round(nans), round(infs), norm) for nans, infs, norm in rows]
 
 
 class Travelling:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 
 import pytest
 
@@ -127,3 +128,23 @@ def test_activations_that_are_no_numbers_and_images_are_counted_by_channel():
     assert ActivationMonitor(model).metrics() == {}
     with pytest.raises(ValueError, match="no module goes by 'relu'"):
         ActivationMonitor(model, ["relu"])
+
+
+@pytest.mark.parametrize(
+    ("layer", "values", "saturated"),
+    [
+        (nn.Hardtanh(-3, 3), [5.0, -9.0], 1.0), (nn.Hardtanh(-3, 3), [1.0, -1.0], 0.0), (nn.ReLU6(), [7.0, 9.0], 1.0),
+        (nn.ReLU6(), [-7.0, 0.0], 0.0), (nn.Tanh(), [50.0, -50.0], 1.0),
+    ],
+)  # fmt: skip
+def test_a_unit_is_saturated_at_the_bounds_of_its_own_function(layer: nn.Module, values: list[float], saturated: float):
+    model = nn.Sequential(layer)
+    with ActivationMonitor(model) as monitor:
+        model(torch.tensor(values)[:, None])
+    assert monitor.statistics()["0"]["saturated_fraction"] == saturated
+
+
+def test_a_module_can_be_pickled_while_it_is_watched():
+    model = nn.Sequential(nn.ReLU())
+    with ActivationMonitor(model):
+        assert pickle.loads(pickle.dumps(model))(torch.ones(1)) == 1.0

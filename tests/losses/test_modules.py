@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 import subprocess
 import sys
 
@@ -110,6 +111,29 @@ def test_a_deep_copy_of_a_checkpointed_model_is_a_model_of_its_own() -> None:
             p.zero_()
     assert 0 == other(torch.ones(2, 16)).abs().sum()
     assert 0 != model(torch.ones(2, 16)).abs().sum()
+
+
+def test_a_checkpointed_model_can_be_pickled_whole() -> None:
+    model = Model().eval()
+    add_gradient_checkpointing(model, ["Block"])
+    other = pickle.loads(pickle.dumps(model))
+    assert torch.equal(other(torch.ones(2, 16)), model(torch.ones(2, 16)))
+    with torch.no_grad():
+        model.transformer[0].down.bias.add_(1.0)
+    assert not torch.equal(other(torch.ones(2, 16)), model(torch.ones(2, 16)))
+
+
+def test_a_forward_that_others_have_set_on_a_module_is_the_one_that_is_checkpointed() -> None:
+    model = Model()
+    block = model.transformer[0]
+    inner = block.forward
+    block.forward = lambda x, scale: 3 * inner(x, scale=scale)
+    expected, gradients, _ = outcome(model)
+    gradients = [g.clone() for g in gradients]
+    add_gradient_checkpointing(model, ["Block"])
+    found, again, _ = outcome(model)
+    assert torch.equal(expected, found)
+    assert all(torch.equal(a, b) for a, b in zip(gradients, again, strict=True))
 
 
 def test_in_evaluation_nothing_is_checkpointed(monkeypatch: pytest.MonkeyPatch) -> None:

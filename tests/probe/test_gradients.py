@@ -73,6 +73,14 @@ def test_half_precision_whose_norm_exceeds_its_range_is_no_overflow() -> None:
     assert found.overflow == ()
 
 
+def test_a_norm_whose_square_overflows_double_precision_is_the_right_one() -> None:
+    model = nn.Linear(100, 1, bias=False, dtype=torch.float64)
+    model.weight.grad = torch.full((1, 100), 1e200, dtype=torch.float64)
+    found = measure_gradients(model)
+    assert found.total == pytest.approx(1e201)
+    assert found.overflow == ("weight",)
+
+
 def test_overflow_nan_and_inf_are_told_apart_and_counted() -> None:
     model = trained()
     layers = [m for m in model if isinstance(m, nn.Linear)]
