@@ -38,7 +38,7 @@ class MetricsCollector:
         self._ended = 0.0
 
     def collect_step_metrics(
-        self, model: nn.Module, step: int, loss: float | Tensor, gradients: Mapping[str, Tensor] | None = None
+        self, model: nn.Module, step: int, loss: float | Tensor, gradients: Mapping[str, Tensor | None] | None = None
     ) -> dict[str, Any]:
         """The figures of this step.
 
@@ -47,7 +47,7 @@ class MetricsCollector:
         weight_norm, weight/mean, weight/std, weight/min, weight/max, weight_stability (cosine of the weights
         with those before), update_ratio (|change of the weights since the call before| / |weights|); memory in MB.
 
-        gradients: parameter name -> gradient, in place of those that the model holds.
+        gradients: parameter name -> gradient (or None), in place of those that the model holds.
         """
         now = time.time()
         found: dict[str, Any] = {"step": int(step), "loss": scalar(loss), "timestamp": now}
@@ -86,14 +86,13 @@ class MetricsCollector:
         self._cosine, _ = self._direction.cosines(sums.tolist())
         return {"gradient_cosine_similarity": self._cosine}
 
-    def _of_given(self, gradients: Mapping[str, Tensor]) -> dict[str, Any]:
-        norms = {name: float(torch.linalg.vector_norm(g.detach(), dtype=torch.float64)) for name, g in gradients.items()}
-        nan = {name: int(g.isnan().sum()) for name, g in gradients.items() if not math.isfinite(norms[name])}
-        inf = {name: int(g.isinf().sum()) for name, g in gradients.items() if not math.isfinite(norms[name])}
+    def _of_given(self, gradients: Mapping[str, Tensor | None]) -> dict[str, Any]:
+        plain = {name: _plain(gradients[name]) for name in sorted(gradients) if gradients[name] is not None}
+        norms = {name: float(torch.linalg.vector_norm(g, dtype=torch.float64)) for name, g in plain.items()}
+        nan = {name: int(g.isnan().sum()) for name, g in plain.items() if not math.isfinite(norms[name])}
+        inf = {name: int(g.isinf().sum()) for name, g in plain.items() if not math.isfinite(norms[name])}
         found = _figures(Gradients(norms, nan={k: n for k, n in nan.items() if n}, inf={k: n for k, n in inf.items() if n}))
-        flat = (
-            torch.cat([gradients[name].detach().float().reshape(-1).cpu() for name in sorted(gradients)]) if gradients else None
-        )
+        flat = torch.cat([g.float().reshape(-1).cpu() for g in plain.values()]) if plain else None
         before, self._given = self._given, flat
         if flat is not None and before is not None and before.shape == flat.shape:
             self._cosine = calculate_gradient_cosine_similarity(flat, before)
@@ -139,9 +138,15 @@ def _vector(gradients: Any) -> Tensor:
         gradients = [gradients[name] for name in sorted(gradients)]
     if isinstance(gradients, list | tuple) and gradients and not isinstance(gradients[0], int | float):
         return torch.cat([_vector(g) for g in gradients])
-    if isinstance(gradients, Tensor):
-        return gradients.detach().to(dtype=torch.float64, device="cpu", copy=True).reshape(-1)
-    return torch.tensor(gradients, dtype=torch.float64).reshape(-1)
+    return _plain(gradients).to(dtype=torch.float64, device="cpu", copy=True).reshape(-1)
+
+
+def _plain(gradient: Any) -> Tensor:
+    """One gradient as a dense tensor of real numbers: arrays, sparse and complex ones, too."""
+    # Not plain numbers: those would become tensors of single precision.
+    tensor = torch.as_tensor(gradient, dtype=None if hasattr(gradient, "dtype") else torch.float64).detach()
+    tensor = tensor if tensor.layout == torch.strided else tensor.to_dense()
+    return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
 
 
 def _figures(gradients: Gradients) -> dict[str, Any]:

@@ -14,9 +14,10 @@ import json
 import os
 import queue
 import re
+import secrets
 import shutil
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from datetime import datetime
 from pathlib import Path
@@ -32,7 +33,13 @@ from smart_monitor.probe.writer import RecordWriter
 WAITING = 4
 """Captures that wait for the disk; one more is told without its data."""
 MAX_DEPTH = 4
+RNG = "rng"
+"""Name of the file that holds the state of the random numbers; a tensor of that name goes by another."""
 _SAFE = re.compile(r"[^A-Za-z0-9_.-]+")
+_TOKEN = secrets.token_hex(4)
+"""In the names of what this process is writing, so that it is not taken for what a kill left."""
+_given: set[str] = set()
+"""Places that this process has given away: the probe and a detector may keep the same step of one run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +71,8 @@ class Capture:
         self.directory, self.rank, self.limits = Path(directory), rank, limits or Limits()
         self.lines = RecordWriter(self.directory / "anomalies" / f"anomalies_rank_{rank}.jsonl")
         self.told = 0
-        self._names: set[str] = set()
-        self._kept: tuple[int, int] | None = None
-        """(directories, bytes) of this rank on the disk; known to the thread."""
+        self._full = ""
+        """Why nothing more is kept; known to the thread."""
         self._jobs: queue.Queue[_Job | None] = queue.Queue(WAITING)
         self._thread: threading.Thread | None = None
 
@@ -133,20 +139,19 @@ class Capture:
         self.lines.close()
 
     def _name(self, step: int, now: datetime) -> str:
-        plain = name = f"step_{step}_rank_{self.rank}_{now:%Y%m%d_%H%M%S}"
-        number = 2
-        while name in self._names:
-            name = f"{plain}_{number}"
-            number += 1
-        self._names.add(name)
+        data = os.path.abspath(self.directory / "anomalies" / "data")
+        name = _free(f"step_{step}_rank_{self.rank}_{now:%Y%m%d_%H%M%S}", lambda name: os.path.join(data, name) in _given)
+        _given.add(os.path.join(data, name))
         return name
 
     def _take(self, batch: Any, job: _Job) -> None:
         """Copy the tensors of a batch to the host, as many as may be kept."""
         size = 0
         info = job.line["batch_info"]
+        names = {RNG}
         for name, leaf in _leaves(batch, "", 0):
-            name = _SAFE.sub("_", name)[:100] or "batch"
+            name = _free(_SAFE.sub("_", name)[:100] or "batch", names.__contains__)
+            names.add(name)
             if isinstance(leaf, Tensor):
                 info[f"{name}_shape"], info[f"{name}_dtype"] = list(leaf.shape), str(leaf.dtype).removeprefix("torch.")
                 size += leaf.numel() * leaf.element_size()
@@ -186,27 +191,28 @@ class Capture:
         data = self.directory / "anomalies" / "data"
         data.mkdir(parents=True, exist_ok=True)
         size = sum(t.numel() * t.element_size() for t in (*job.tensors.values(), *job.rng.values()))
-        count, total = self._kept if self._kept is not None else self._measured(data)
-        if count >= self.limits.count or total + size > self.limits.bytes_total:
-            self._kept = count, total
-            return self._without(job, f"{count} anomalies of {total} bytes are kept already")
+        if not self._full:
+            count, total = self._measured(data)
+            if count >= self.limits.count or total + size > self.limits.bytes_total:
+                self._full = f"{count} anomalies of {total} bytes are kept already"
+        if self._full:
+            return self._without(job, self._full)
         disk = os.statvfs(data)
         if disk.f_bavail * disk.f_frsize < size + self.limits.bytes_free:
             return self._without(job, "the disk is nearly full")
-        partial, final = data / f".partial-{job.name}", data / job.name
+        partial, final = data / f".partial-{_TOKEN}-{job.name}", data / job.name
         try:
             partial.mkdir()
             for name, tensor in job.tensors.items():
                 save_file({name: tensor}, partial / f"{name}.safetensors")
             if job.rng:
-                save_file({name: t.clone() for name, t in job.rng.items()}, partial / "rng.safetensors")
-                job.line["rng_path"] = f"anomalies/data/{job.name}/rng.safetensors"
+                save_file({name: t.clone() for name, t in job.rng.items()}, partial / f"{RNG}.safetensors")
+                job.line["rng_path"] = f"anomalies/data/{job.name}/{RNG}.safetensors"
             (partial / "record.json").write_text(to_json(job.record) + "\n", encoding="utf-8")
             partial.rename(final)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
-        self._kept = count + 1, total + size
         return None
 
     def _measured(self, data: Path) -> tuple[int, int]:
@@ -216,7 +222,8 @@ class Capture:
             if f"_rank_{self.rank}_" not in found.name:
                 continue
             if found.name.startswith(".partial-"):
-                shutil.rmtree(found, ignore_errors=True)
+                if _TOKEN not in found.name:
+                    shutil.rmtree(found, ignore_errors=True)
                 continue
             count += 1
             total += sum(f.stat().st_size for f in found.iterdir() if f.is_file())
@@ -238,6 +245,14 @@ class _Job:
     rng: dict[str, Tensor]
     record: dict[str, Any]
     done: threading.Event | None = None
+
+
+def _free(name: str, taken: Callable[[str], bool]) -> str:
+    """The name, with a number behind it if it is taken."""
+    found, number = name, 2
+    while taken(found):
+        found, number = f"{name}_{number}", number + 1
+    return found
 
 
 def _strict(line: Mapping[str, Any]) -> Mapping[str, Any]:

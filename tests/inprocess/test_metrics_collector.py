@@ -95,6 +95,22 @@ def test_gradients_given_by_name_take_the_place_of_the_models():
     assert bad["has_nan"] and not bad["has_inf"]
 
 
+def test_gradients_may_be_given_as_people_hold_them_absent_sparse_complex_or_as_arrays():
+    model, whole = nn.Linear(2, 2), torch.tensor([[3.0, 0.0], [0.0, 4.0]])
+    for given_ in (
+        {"a": whole, "b": None}, {"a": whole.to_sparse()}, {"a": whole.numpy()}, {"a": torch.complex(whole[0], whole[1])},
+    ):  # fmt: skip
+        collector = MetricsCollector()
+        collector.collect_step_metrics(model, 1, 1.0, given_)
+        found = collector.collect_step_metrics(model, 2, 1.0, given_)
+        assert found["gradient_norm"] == pytest.approx(5.0)
+        assert found["gradient_cosine_similarity"] == pytest.approx(1.0)
+    assert calculate_gradient_cosine_similarity(whole.to_sparse(), whole) == pytest.approx(1.0)
+    turned = torch.tensor([1j, 0j])
+    assert calculate_gradient_cosine_similarity(turned, turned) == pytest.approx(1.0)
+    assert calculate_gradient_cosine_similarity([1.0, 1e-12], [0.0, 1.0]) == pytest.approx(1e-12)
+
+
 def test_dead_and_saturated_units_are_counted():
     model = nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 2), nn.Sigmoid())
     with torch.no_grad():

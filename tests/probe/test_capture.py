@@ -120,3 +120,30 @@ def test_a_batch_that_cannot_be_read_costs_the_batch(tmp_path: Path) -> None:
     (line,) = told(tmp_path)
     assert line["missing"] == ["the batch could not be read: RuntimeError"]
     assert (tmp_path / line["data_dir"] / "rng.safetensors").exists()
+
+
+def test_tensors_whose_names_become_the_same_in_a_file_system_are_all_kept(tmp_path: Path) -> None:
+    batch = {"a/b": torch.ones(1), "a b": torch.ones(2), "rng": torch.ones(3), "x" * 120: torch.ones(4), "x" * 130: torch.ones(5)}
+    capture = Capture(tmp_path)
+    capture.save(1, batch=batch)
+    assert capture.flush(60)
+    (line,) = told(tmp_path)
+    paths = [path for key, path in line["batch_info"].items() if key.endswith("_path")]
+    assert [1, 2, 3, 4, 5] == [len(next(iter(load_file(tmp_path / path).values()))) for path in paths]
+    assert load_file(tmp_path / line["rng_path"])["cpu"].dtype == torch.uint8
+    capture.close()
+
+
+def test_two_that_keep_the_same_step_of_one_run_do_not_take_each_other_s_place(tmp_path: Path) -> None:
+    """As the probe and a detector do, or two detectors."""
+    captures = [Capture(tmp_path, limits=Limits(count=4)) for _ in range(3)]
+    for step in (1, 2):
+        for n, capture in enumerate(captures):
+            capture.save(step, batch=torch.full((1,), float(n)))
+    assert all(capture.flush(60) for capture in captures)
+    kept = [line for line in told(tmp_path) if line["data_dir"]]
+    assert len(kept) >= 4
+    assert len({line["data_dir"] for line in kept}) == len(kept) == len(list((tmp_path / "anomalies/data").iterdir()))
+    assert all(load_file(tmp_path / line["batch_info"]["batch_path"]) for line in kept)
+    for capture in captures:
+        capture.close()
