@@ -13,7 +13,7 @@ from smart_monitor.config import Settings
 from smart_monitor.daemon.holding import Holding
 from smart_monitor.daemon.place import Place
 from smart_monitor.engine import Engine
-from smart_monitor.model import Checkpoint, Decision, finding_json
+from smart_monitor.model import RECORD, Checkpoint, Decision, Record, finding_json, iso, to_json
 from smart_monitor.snapshots.choose import Lineage, Moment, Option, begun, distance, is_before, last_good, latest, nearest
 from smart_monitor.snapshots.store import Choice, Intent, Needs, Store, StoreEvent
 
@@ -199,6 +199,19 @@ class Keeper:
         option = next((o for o in self.holding.options() if _identity(o.checkpoint) == _identity(found)), None)
         status = None if told["status"] is None else base64.b64decode(told["status"])
         self._promise(decision, told["facts"], status, option and self.holding.secure(option), None, told["when"])
+
+
+def status_of(record: Record) -> bytes | None:
+    """What stands as the trainer's status where it writes none: the row that was judged, under our names for its metrics.
+
+    None for a status's own record, of which only the bytes themselves are evidence.
+    """
+    if record.kind != RECORD or record.source == "status":
+        return None
+    head = {"source": record.source, "rank": record.rank or None, record.by: record.step, "epoch": record.epoch}
+    head |= {"total_steps": record.total, "timestamp": iso(record.time)}
+    given = {name: value for name, value in head.items() if value is not None}
+    return to_json(given | dict(record.values) | dict.fromkeys(record.nulls), ensure_ascii=False).encode() + b"\n"
 
 
 def _is_best(reason: str) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from smart_monitor.daemon.keeper import status_of
 from smart_monitor.daemon.state import Saved
 from smart_monitor.journal import read_journal
 from smart_monitor.model import OUTCOME, RECORD, STATE, Record
@@ -71,7 +72,7 @@ def _refold(run: Run, number: int, *, silent: bool) -> Again:
         if record.kind == RECORD and not record.historical and (judge := run.engine.judge(record.rank)) is not None:
             untold.heed(record.index if judge.step is None else judge.step, told)
         if not silent:
-            run.perform(outputs, None)
+            run.perform(outputs, status_of(record) if outputs else None)
         if record.kind == OUTCOME:
             again.outcomes.add((record.ids.get("decision", ""), record.state))
         elif record.kind in (RECORD, STATE):

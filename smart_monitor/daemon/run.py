@@ -14,7 +14,7 @@ from smart_monitor.daemon.complaint import Complaint
 from smart_monitor.daemon.contact import Contact, hole
 from smart_monitor.daemon.events import Events
 from smart_monitor.daemon.eye import Eye
-from smart_monitor.daemon.keeper import Keeper
+from smart_monitor.daemon.keeper import Keeper, status_of
 from smart_monitor.daemon.lock import RunLock
 from smart_monitor.daemon.log import Log
 from smart_monitor.daemon.outlook import Outlook
@@ -216,7 +216,7 @@ class Run:
         self.heed(record)
         if record.kind == RECORD and not record.historical:
             self.keeper.holding.heed(record)
-        return self.perform(outputs, raw)
+        return self.perform(outputs, raw if raw is not None or not outputs else status_of(record))
 
     def judge(self, record: Record) -> list[Output]:
         """The engine's outputs. What it can't digest is said and passed over: watching goes on."""

@@ -344,3 +344,19 @@ def test_where_a_log_is_judged_the_status_that_stands_beside_it_is_kept_as_evide
     assert [] == [
         m for m in json.loads((kept / "metadata.json").read_text())["missing"] if m.get("path") == "training_status.json"
     ]
+
+
+def test_where_the_trainer_writes_no_status_the_row_that_fired_is_kept_as_one(tmp_path: Path) -> None:
+    Trainer(tmp_path).checkpoint(1)
+    log = tmp_path / "metrics.jsonl"
+    log.write_text('{"step": 1, "loss": 0.7}\n')
+    with Monitor(tmp_path) as monitor:
+        monitor.sees(1)
+        with log.open("a") as lines:
+            lines.write('{"step": 2, "train_loss": NaN, "lr": 0.25, "epoch": 0.5, "max_steps": 9, "dogs": null}\n')
+        assert "missing" not in monitor.says("Snapshot saved")
+        assert 0 == monitor.stop()
+    [kept] = [tmp_path / "snapshots" / name for name in monitor.snapshots()]
+    row = {"source": "jsonl", "step": 2, "epoch": 0.5, "total_steps": 9, "loss": "NaN", "learning_rate": 0.25}
+    assert row == json.loads((kept / "training_status.json").read_text())
+    assert 1 == command("replay", kept / "training_status.json").returncode  # it reads like any status
