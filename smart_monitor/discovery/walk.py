@@ -23,7 +23,7 @@ MAX_MARKS = 2000
 SETTLED = 1.0
 """Seconds after which a directory's time tells of every later change."""
 
-_OURS = re.compile(r"snapshots|anomalies|\.smart_monitor|\.partial-.*|.*\.monitor")
+_OURS = re.compile(r"snapshots|anomalies|\.smart_monitor|\.partial-.*|.*\.monitor|anomaly_\d{8}_\d{6}_.*")
 _OUR_LOG = re.compile(r"smart_monitor_\d{8}\.log")
 _OUR_RECORDS = re.compile(r"anomalies_rank_\d+\.jsonl")
 _OUR_FILES = re.compile(rf"{_OUR_LOG.pattern}|{_OUR_RECORDS.pattern}|events\.jsonl")
