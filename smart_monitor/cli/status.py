@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,19 +43,24 @@ def command(bases: tuple[Path, ...], patterns: tuple[str, ...], out: Path | None
         if json_:
             click.echo(json.dumps({"schema": 1, **one.document()}, indent=2))
         else:
-            click.echo(f"{one.base}: {one.health}. {one.sentence}")
-            for line in describe(one.pid, one.known, one.out):
-                click.echo(line)
+            _say([f"{one.base}: {one.health}. {one.sentence}", *describe(one.pid, one.known, one.out)])
     elif json_:
         count = dict(Counter(one.health for one in seen))
         documents = [{"base": str(one.base), **one.document()} for one in seen]
         click.echo(json.dumps({"schema": 1, "counts": count, "runs": documents}, indent=2))
     else:
-        for line in table(seen):
-            click.echo(line)
+        _say(table(seen))
     # A directory among several that nobody watches may be no run, or one that rests.
     fine = [one.is_fine or (one.health == "none" and len(seen) > 1) for one in seen]
     sys.exit(0 if all(fine) and any(one.is_fine for one in seen) else 1)
+
+
+def _say(lines: Iterable[str]) -> None:
+    """A line each: names that others gave can neither forge one nor move the cursor."""
+    from smart_monitor.snapshots.names import shown
+
+    for line in lines:
+        click.echo(shown(line))
 
 
 class Seen(NamedTuple):

@@ -98,6 +98,8 @@ MISTAKES: dict[str, tuple[list[str], dict[str, str], str, str]] = {
     "unknown snapshot": (["snapshots", "show", "anomaly_x"], {}, "", "no snapshot is called"),
     "unknown snapshot to verify": (["snapshots", "verify", "anomaly_x"], {}, "", "no snapshot is called"),
     "unknown snapshot to pin": (["snapshots", "pin", "anomaly_x"], {}, "", "no snapshot is called"),
+    "verify nowhere": (["snapshots", "verify", "--base-dir", "nowhere"], {}, "", "there is no directory"),
+    "list in a place that is not there": (["snapshots", "list", "--out", "nowhere"], {}, "", "there is no directory"),
     "since when": (["snapshots", "list", "--since", "yesterday"], {}, "", "neither an age"),
     "days of nothing": (["snapshots", "prune"], {}, "keep_days_for = ['nan']", "keep_days_for must name reasons and days"),
     "unknown row": (["snapshots", "prune"], {}, "[retention]\nkeep = 'all'", "keep must be one of guide, lean, everything"),
@@ -178,6 +180,15 @@ def test_status_knows_none_watching_stopped_and_dead(tmp_path: Path) -> None:
         monitor.kill()
     assert "died without a word" in command("status", "--base-dir", tmp_path).stdout
     assert (1, "dead") == (status(tmp_path)[0], status(tmp_path)[1]["health"])
+
+
+def test_status_prints_no_name_that_forges_a_line_or_moves_the_cursor(tmp_path: Path) -> None:
+    for one in (tmp_path / "a\x1b[2Jb\nforged: watching", tmp_path / "c\r"):
+        one.mkdir()
+    for arguments in (("--base-dir", one), ("--runs", f"{tmp_path}/*")):
+        said = command("status", *arguments).stdout
+        assert not [c for c in said if not c.isprintable() and c != "\n"]
+        assert not [line for line in said.splitlines() if line.startswith("forged")]
 
 
 def test_stop_ends_the_monitor_and_has_nothing_to_end_afterwards(tmp_path: Path) -> None:

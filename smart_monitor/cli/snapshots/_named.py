@@ -14,10 +14,13 @@ from smart_monitor.snapshots.trash import dropped
 
 
 def place_of(base: Path, out: Path | None) -> Path:
-    """Where the run's snapshots/ and our own files lie."""
+    """Where the run's snapshots/ and our own files lie; a UsageError if that is no directory."""
     from smart_monitor.daemon.place import find_out
 
-    return out.absolute() if out else find_out(base.absolute())
+    place = out.absolute() if out else find_out(base.absolute())
+    if not place.is_dir():  # nothing there and nothing damaged there are two things
+        raise click.UsageError(f"there is no directory {shown(str(place))}")
+    return place
 
 
 def directory_of(place: Path, name: str, *, whole: bool = True) -> Path:
