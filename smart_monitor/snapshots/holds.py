@@ -60,6 +60,8 @@ class Holds:
         self._unlinkable: set[int] = set()
         self._in_place: set[str] = set()
         self._writings: dict[str, Checkpoint] = {}
+        self._raced: set[str] = set()
+        """Counted already, and written on while they were pinned."""
         self._unfinished: frozenset[str] = frozenset()
         self._emptying: threading.Thread | None = None
         self._once: set[str] = set()
@@ -126,6 +128,7 @@ class Holds:
         now = time.time()
         for found, done in sorted(whole, key=lambda w: _rank(w[0], now))[-self.ring :]:
             self._meet(found, done=done, take=take)
+        self._raced &= paths
         for path in list(self._writings)[:-MEMORY]:
             del self._writings[path]
         return [h for folder, h in self._complete.items() if folder not in before]
@@ -174,7 +177,9 @@ class Holds:
             self._writings[found.path] = known
             return
         self._writings[found.path] = found
-        if known is None or (known.files != found.files and found.path not in self._growing):
+        raced = found.path in self._raced
+        self._raced.discard(found.path)
+        if known is None or (known.files != found.files and found.path not in self._growing and not raced):
             self.met += 1
         if not take:
             return
@@ -206,6 +211,7 @@ class Holds:
             make_private(into)
             growing = _Growing(found, folder, pin(found, into, clone=self._clone))
         except Raced:
+            self._raced.add(found.path)
             return self._discard(folder)  # the next scan meets what it has become
         except Unlinkable as error:
             cause = error.__cause__

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,7 @@ def job_of(
     if choice.model is not None:
         # Beside a checkpoint the model files are a courtesy after the second try: they may change all the time.
         required = not last_resort and (choice.checkpoint is None or intent.changed < 2)
-        groups.append(_group(choice.model, "model", taken, missing, exact=False, required=required))
+        groups.append(_group(_beside(choice.model, choice.checkpoint), "model", taken, missing, exact=False, required=required))
     return {
         "out": str(out.absolute()),
         "folder": str((out / ".smart_monitor").absolute()),
@@ -92,6 +93,15 @@ def _reserve(settings: Settings, largest: int) -> dict[str, float]:
 
 def _same(one: Checkpoint, other: Checkpoint | None) -> bool:
     return other is not None and (one.origin, one.completed) == (other.origin, other.completed)
+
+
+def _beside(model: Checkpoint, kept: Checkpoint | None) -> Checkpoint:
+    """The model files without the one that is the checkpoint itself: of that a copy may be held, which is another inode."""
+    if kept is None:
+        return model
+    itself = (kept.origin, kept.bytes, kept.completed)
+    rest = (s for s in model.files if (os.path.join(model.path, s.path), s.bytes, s.mtime_ns / 1e9) != itself)
+    return replace(model, files=tuple(rest))
 
 
 def _name(checkpoint: Checkpoint) -> str:

@@ -255,13 +255,15 @@ class Store:
             self._failed(intent, result, now)
 
     def _failed(self, intent: Intent, result: dict[str, Any], now: float) -> None:
-        if result["result"] == "space" and intent.needs.hold and intent.tries >= len(RETRIES) - 1:
-            # A hold takes no room that is not taken already: better a whole snapshot late than half of one now.
-            tries = min(intent.tries, len(RETRIES))
-            intent = replace(intent, tries=tries, held_back=True, why=result["why"], not_before=now + RETRIES[-1])
+        waits = result["result"] == "space" and bool(intent.needs.hold)
+        if waits and intent.tries:  # by then other holds were given back, and that was not room enough
             self._tell(
                 "failed", intent, why=f"{result['why']}; the checkpoint is held, and copied once there is room", once="room"
             )
+        if waits and intent.tries >= len(RETRIES) - 1:
+            # A hold takes no room that is not taken already: better a whole snapshot late than half of one now.
+            tries = min(intent.tries, len(RETRIES))
+            intent = replace(intent, tries=tries, held_back=True, why=result["why"], not_before=now + RETRIES[-1])
         elif self._is_last_resort(intent):
             # Nothing can be kept here now. Once something can, the checkpoint is to be in it.
             intent = replace(intent, tries=len(RETRIES), held_back=True, not_before=now + RETRIES[-1])

@@ -315,6 +315,18 @@ def test_what_vanishes_or_changes_while_it_is_pinned_is_not_pinned(model: Path) 
             [found] = beside.shelf.complete()
 
 
+def test_what_is_written_on_while_it_is_pinned_is_counted_once(model: Path) -> None:
+    path = hf_checkpoint(model, 100, aged=0)
+    beside = Beside(model.parent)
+    beside.shelf.scan(time.time())
+    (path / "config.json").write_text("{} ")  # between the scan and the pinning
+    assert [] == beside.holds.meet(beside.shelf.settling(), beside.shelf.unfinished())
+    assert not beside.holds.growing
+    beside.look()
+    assert ["checkpoint-100"] == [h.checkpoint.name for h in beside.look(later=2)]
+    assert (1, 1) == (beside.holds.met, beside.holds.kept)
+
+
 def test_a_link_inside_a_checkpoint_is_held_as_its_target_and_one_that_leads_out_never(model: Path) -> None:
     path = hf_checkpoint(model, 100)
     (path / "inner.bin").symlink_to("optimizer.pt")

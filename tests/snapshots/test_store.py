@@ -20,6 +20,7 @@ from smart_monitor.snapshots.listing import list_snapshots
 from smart_monitor.snapshots.store import Store, StoreEvent
 from smart_monitor.snapshots.verify import verify
 from tests.checkpoints.trees import fingerprint, hf_checkpoint, safetensors_bytes
+from tests.snapshots.holding import Beside
 from tests.snapshots.runs import METADATA, ROOMY, STATUS, chosen, complete, decision, drive, snapshot
 from tests.waiting import until
 
@@ -313,6 +314,44 @@ def test_what_is_held_waits_for_room_instead_of_being_published_without_its_chec
     [kept] = list_snapshots(base)
     assert ("checkpoint-500", []) == (kept.checkpoint, verify(kept.path))
     again.stop(0)
+
+
+def test_that_a_copy_waits_for_room_is_said_before_it_has_been_tried_for_a_minute(base: Path) -> None:
+    store = Store(base, dataclasses.replace(ROOMY, min_free_gb=1e9))
+    store.begin(decision(), METADATA, STATUS, time.time(), Needs(hold="checkpoint-500"))
+    told = list[StoreEvent]()
+    begun = time.time()
+
+    def tries(later: float, count: int) -> bool:
+        told.extend(store.pump(begun + later, chosen(base)))
+        return store.open[0].tries == count
+
+    until(lambda: tries(0, 1))
+    assert [] == told  # holds are given back meanwhile, and that may do
+    until(lambda: tries(3, 2))
+    until(lambda: bool(told.extend(store.pump(begun + 3, chosen(base))) or told))
+    assert [("failed", True)] == [(e.state, "the checkpoint is held" in e.why) for e in told]
+    store.stop(0)
+
+
+def test_a_model_file_that_is_the_checkpoint_itself_is_not_said_to_be_missing(tmp_path: Path) -> None:
+    (tmp_path / "current_model").mkdir()
+    weights = tmp_path / "current_model" / "model.safetensors"
+    weights.write_bytes(safetensors_bytes())
+    (tmp_path / "current_model" / "config.json").write_text("{}")
+    beside = Beside(tmp_path)
+    beside.look(later=2)
+    holds = beside.holds.complete or beside.copied()  # no link holds what its trainer may overwrite in place
+    choice = Choice(checkpoint=beside.holds.noun(holds[0]), model=beside.shelf.model_files())
+    store = Store(tmp_path, ROOMY)
+    store.begin(decision("whole"), METADATA, STATUS, time.time())
+    [whole] = drive(store, lambda _: choice)
+    assert ["model/config.json", "model/model.safetensors"] == [f for f in tree(store.snapshots / whole.name) if "/" in f]
+    weights.write_bytes(safetensors_bytes(2048))
+    store.begin(decision("another"), METADATA, STATUS, time.time())
+    [another] = drive(store, lambda _: dataclasses.replace(choice, model=beside.shelf.model_files()))
+    assert ((), ["model/model.safetensors"]) == (whole.missing, [m["path"] for m in another.missing])
+    store.stop(0)
 
 
 def test_what_a_kill_left_of_a_promise_being_written_is_cleared_away_at_the_next_start(base: Path) -> None:
