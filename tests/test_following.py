@@ -12,7 +12,7 @@ import pytest
 
 from smart_monitor.config import Settings
 from smart_monitor.discovery import Found, find
-from smart_monitor.following import GONE, OF_BEFORE, SILENT, RunSource
+from smart_monitor.following import EAGER, GONE, OF_BEFORE, SILENT, RunSource
 from smart_monitor.model import RECORD, Record
 from tests.following import SOON, Follower, append, row, status, steps, told
 from tests.sources.events import BEGINNING, logged
@@ -67,6 +67,26 @@ def test_the_search_at_the_first_record_does_not_make_those_after_it_come_sooner
             status(tmp_path, look)
         cursor = source.read(cursor, time.time(), 1000.0 + look / 2).cursor
     assert len(asked) <= 3, "while nothing was there every two seconds, at the first record, and then every ten"
+
+
+def test_beside_a_file_that_says_nothing_yet_others_are_looked_for_as_often_as_where_there_is_none(tmp_path: Path) -> None:
+    (tmp_path / "trainer_state.json").write_text('{"global_step": 5, "log_history": []}')
+    source = RunSource(tmp_path, "run", Settings(poll_interval=1e6), rest=0.0)
+    cursor = source.read({}, time.time(), 1000.0).cursor
+    append(tmp_path / "metrics.jsonl", row(1))
+    first = source.read(cursor, time.time(), 1000.0 + EAGER)
+    assert [1] == steps(first.records)
+    append(tmp_path / "other.csv", b"step,eval_loss\n1,0.5\n")
+    assert [] == source.read(first.cursor, time.time(), 1000.0 + 2 * EAGER).records  # training is seen: no haste any more
+
+
+@pytest.mark.parametrize("torn", [b"s", b"step,lo", b"step,loss\n1,"])
+def test_a_table_that_was_met_half_written_is_read_like_any_other(tmp_path: Path, torn: bytes) -> None:
+    follower = Follower(tmp_path)
+    append(tmp_path / "metrics.csv", torn)
+    assert [] == follower.look()
+    append(tmp_path / "metrics.csv", b"step,loss\n1,0.5\n2,0.4\n"[len(torn) :])
+    assert [("csv", 1, 0.5), ("csv", 2, 0.4)] == told(follower.look(EAGER))
 
 
 def test_the_files_of_a_new_version_take_the_place_of_the_old_ones_and_are_another_file_of_the_same_source(

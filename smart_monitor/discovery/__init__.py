@@ -260,9 +260,9 @@ def looked_into(seen: Seen, options: Options | None = None, cursor: Cursor | Non
             return "", cursor
         if first.records:
             return "its rows have neither step nor loss", {}
-        cursor = first.cursor
         if first.retry_in != 0.0:
-            break
+            break  # at the end of the file half a row was taken as it is: from there nobody may read on
+        cursor = first.cursor
     return "it holds no metrics of training", cursor
 
 

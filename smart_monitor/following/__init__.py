@@ -30,7 +30,7 @@ from smart_monitor.sources.files import shown
 REST = 1000.0
 """Seconds that the search for files rests for each second of CPU that it took."""
 EAGER = 2.0
-"""Seconds between two searches at most while nothing was found."""
+"""Seconds between two searches at most while nothing was found that gave a value."""
 GONE = 10.0
 """Seconds without sight of a source after which others may give its metrics."""
 SILENT = 120.0
@@ -243,7 +243,8 @@ class RunSource:
         return changed
 
     def _is_search_due(self, now_mono: float) -> bool:
-        every = self._settings.every if self._sighted.ok else min(self._settings.every, EAGER)
+        begun = self._sighted.ok and any(part.rows for part in self._parts)
+        every = self._settings.every if begun else min(self._settings.every, EAGER)
         return self._found is None or not 0 <= now_mono - self._looked < max(every, self._tired)
 
     def _choose(self, found: Found, now_wall: float, now_mono: float) -> tuple[bool, list[str]]:
