@@ -22,6 +22,7 @@ from watchdog.observers.inotify_c import (
 )
 
 RENAMED = InotifyConstants.IN_MOVED_TO
+CREATED = InotifyConstants.IN_CREATE
 CLOSED = InotifyConstants.IN_CLOSE_WRITE
 GROWS = InotifyConstants.IN_MODIFY
 GONE = InotifyConstants.IN_IGNORED
@@ -51,12 +52,15 @@ class Inotify:
         os.set_inheritable(self.fd, False)
         os.set_blocking(self.fd, False)
 
-    def watch(self, directory: str, events: int) -> int:
-        """Listen for `events` in a directory, and for no others; the number that they bear. Raises OSError."""
-        return _checked(inotify_add_watch(self.fd, os.fsencode(directory), Mask(events | _ONLY_DIRECTORIES)))
+    def watch(self, path: str, events: int) -> int:
+        """Listen for `events` in a directory (its path ends in a slash) or of a file, and for no others; the number that they
+        bear. Raises OSError.
+        """
+        kind = _ONLY_DIRECTORIES if path.endswith("/") else 0
+        return _checked(inotify_add_watch(self.fd, os.fsencode(path), Mask(events | kind)))
 
     def unwatch(self, number: int) -> None:
-        """Listen no more; of a directory that is gone, the kernel has seen to it already."""
+        """Listen no more; of what is gone, the kernel has seen to it already."""
         inotify_rm_watch(self.fd, WatchDescriptor(number))
 
     def events(self) -> list[tuple[int, int, str]]:

@@ -1,7 +1,10 @@
 """Wakes an eye sooner than its next stat, by file-system events; never trusted, always watched.
 
+A file is listened to for what is written to it, and its directory only for names that come: a trainer writes much else
+beside what it logs, and what nobody reads should wake nobody.
+
 Events are lost on network mounts, behind symbolic links and for replaced directories, and nobody hears of it. So the
-directories are set anew at every scan, and when the eye finds changes that no event announced the inotify instance is
+watches are set anew at every scan, and when the eye finds changes that no event announced the inotify instance is
 replaced; if that does not help it is given up for an hour, and the stat goes on without it.
 """
 
@@ -12,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from smart_monitor.daemon.eye import Eye
-from smart_monitor.daemon.inotify import CLOSED, GONE, GROWS, OVERFLOW, RENAMED, Inotify
+from smart_monitor.daemon.inotify import CLOSED, CREATED, GONE, GROWS, OVERFLOW, RENAMED, Inotify
 from smart_monitor.daemon.pool import Pool
 from smart_monitor.sources.status_json import FILE_NAME
 
@@ -22,49 +25,47 @@ REPLACEMENTS = 3
 GIVEN_UP = 3600.0
 """Seconds without events after the last replacement did not help."""
 RESCAN = 1.0
-"""Seconds at least between two looks at the directories on account of an unannounced change."""
+"""Seconds at least between two looks at what is to be watched on account of an unannounced change or a new file."""
 
 AT_MOST = 0.1
 """Seconds between two wakes for a file that is written to and stays open."""
 
 _Key = tuple[int, int]
-"""Device and inode: the kernel has one watch of a directory, whatever paths lead there."""
+"""Device and inode: the kernel has one watch of a file or directory, whatever paths lead there."""
 
 
 class _Watched:
-    """One directory that is listened to."""
+    """One file or directory that is listened to."""
 
-    def __init__(self, names: frozenset[str]) -> None:
-        self.names = names
-        """Files to hear of; an empty name stands for all."""
+    def __init__(self, path: str) -> None:
+        self.path = path
+        """With a slash at its end if it is a directory."""
+        self.names: set[str] = set()
+        """Names in the directory to hear of; an empty one stands for all."""
         self.number = -1
-        self.events = 0
-        """Those that are listened for."""
         self.gone = False
-        """Was the directory deleted?"""
-        self.heard = 0
-        """Events that told of one of the names."""
+        """Was it deleted?"""
         self._woke = 0.0
 
-    def wanted(self) -> int:
+    @property
+    def events(self) -> int:
         """The events to listen for."""
-        if self.names != {FILE_NAME}:
-            return RENAMED | CLOSED | GROWS  # logs are written and never closed
-        # Who renames into place closes a temporary file each time, which need not wake anybody.
-        return RENAMED if self.heard == RENAMED else RENAMED | CLOSED
+        if self.path.endswith("/"):
+            return RENAMED | CREATED
+        # A status is written whole and closed; logs are written and never closed.
+        return CLOSED if self.path.endswith(f"/{FILE_NAME}") else CLOSED | GROWS
 
     def hears(self, what: int, name: str) -> bool:
         """Take in an event; is it worth a look?"""
         self.gone |= bool(what & GONE)
-        if "" not in self.names and name not in self.names:
-            return False
+        if what & (RENAMED | CREATED):
+            return "" in self.names or name in self.names
         if what & GROWS:  # a log that stays open; the next stat finds what comes meanwhile
             now = time.monotonic()
             if now - self._woke < AT_MOST:
                 return False
             self._woke = now
-        self.heard |= what & (RENAMED | CLOSED)
-        return True
+        return bool(what & (GROWS | CLOSED))
 
 
 class Wake:
@@ -79,6 +80,8 @@ class Wake:
         self._until = 0.0
         self._seen = (0, 0)
         self._looked = 0.0
+        self._came = False
+        """Did a file come that is not listened to yet?"""
         self.trouble = ""
         """Why there are no events; empty while there are."""
 
@@ -92,19 +95,17 @@ class Wake:
         self._seen = (changes, wakes)
         if heard:
             self._replaced = 0
-        deaf = deaf and bool(self._watched) and not self.trouble  # of a directory that can't be watched nobody should hear
+        deaf = deaf and bool(self._watched) and not self.trouble  # of what can't be watched nobody should hear
         if self.inotify is not None and (self.inotify.failed or deaf):
             return self._replace("failed" if self.inotify.failed else "went deaf", now)
         self._watch()
         return ""
 
     def heard(self) -> None:
-        """The eye found something: if no event said so, the directory may be new, and is watched from now on."""
+        """The eye found something: if no event said so, or a file came, that may be new, and is watched from now on."""
         now = time.monotonic()
-        if self._eye.wakes == self._seen[1] and now >= self._until and now - self._looked > RESCAN:
+        if (self._came or self._eye.wakes == self._seen[1]) and now >= self._until and now - self._looked > RESCAN:
             self._looked = now
-            for watched in self._watched.values():
-                watched.heard = 0
             self._watch()
 
     def close(self) -> None:
@@ -123,6 +124,7 @@ class Wake:
         for number, what, name in inotify.events():
             watched = self._numbered.get(number)
             if what & OVERFLOW or (watched is not None and watched.hears(what, name)):
+                self._came |= bool(what & CREATED)
                 self._eye.wake()
         if inotify.failed:
             self._pool.unlisten(inotify.fd)
@@ -138,12 +140,13 @@ class Wake:
         return f"Watchdog {how} and was replaced; the stat every 0.5 s missed nothing."
 
     def _watch(self) -> None:
-        wanted = _directories(self._paths())
+        self._came = False
+        wanted = _wanted(self._paths())
         for key in [k for k, w in self._watched.items() if w.gone]:
             self._numbered.pop(self._watched.pop(key).number, None)
         for key in wanted.keys() & self._watched.keys():
-            self._watched[key].names = frozenset(wanted[key][1])
-        if self.inotify is not None and wanted.keys() == {k for k, w in self._watched.items() if w.events == w.wanted()}:
+            self._watched[key].names = wanted[key].names
+        if self.inotify is not None and wanted.keys() == self._watched.keys():
             return
         try:
             if self.inotify is None:
@@ -154,36 +157,36 @@ class Wake:
                 self._numbered.pop(watched.number, None)
                 self.inotify.unwatch(watched.number)
             self.trouble = ""
-            for key, (directory, names) in wanted.items():
-                self._listen(self.inotify, key, directory, names)
+            for key in wanted.keys() - self._watched.keys():
+                self._listen(self.inotify, key, wanted[key])
         except OSError as error:
             self.trouble = error.strerror or str(error)
         if self.trouble and not self._watched:
             self.close()
 
-    def _listen(self, inotify: Inotify, key: _Key, directory: str, names: set[str]) -> None:
-        """Watch one directory. If that can't be, the others are watched all the same, and the next scan tries again."""
-        watched = self._watched.get(key) or _Watched(frozenset(names))
-        events = watched.wanted()
+    def _listen(self, inotify: Inotify, key: _Key, watched: _Watched) -> None:
+        """Watch one. If that can't be, the others are watched all the same, and the next scan tries again."""
         try:
-            watched.number = inotify.watch(directory, events)
+            watched.number = inotify.watch(watched.path, watched.events)
         except OSError as error:  # too many watches, or it vanished since it was looked at
             self.trouble = error.strerror or str(error)
             return
-        watched.events = events
         self._watched[key] = self._numbered[watched.number] = watched
 
 
-def _directories(paths: Iterable[str]) -> dict[_Key, tuple[str, set[str]]]:
-    """Device and inode -> a path and the names to hear of, of each directory where the paths lie, and where they lead to."""
-    found: dict[_Key, tuple[str, set[str]]] = {}
+def _wanted(paths: Iterable[str]) -> dict[_Key, _Watched]:
+    """What is to be listened to: the files, and the directories where they lie and where links to them lead."""
+    found: dict[_Key, _Watched] = {}
     for path in paths:
         real = os.path.realpath(path)
         for place in {path, f"{real}/" if path.endswith("/") else real}:
             directory, name = os.path.split(place)
-            try:
-                identity = os.stat(directory)
-            except OSError:
-                continue
-            found.setdefault((identity.st_dev, identity.st_ino), (directory, set()))[1].add(name)
+            for each in (f"{directory}/", place):
+                try:
+                    identity = os.stat(each)
+                except OSError:
+                    continue
+                watched = found.setdefault((identity.st_dev, identity.st_ino), _Watched(each))
+                if each.endswith("/"):
+                    watched.names.add(name)
     return found

@@ -114,20 +114,44 @@ def test_events_of_other_files_wake_nobody(watch: Watch) -> None:
 def test_a_writer_that_renames_wakes_once_a_write_and_one_that_begins_to_write_in_place_is_heard_again(still: Watch) -> None:
     still.trainer.train(1)
     still.wake.check()
-    still.trainer.train(1)
-    until(lambda: still.eye.wakes == 1)
-    still.wake.check()  # from here on nobody hears of files that are closed
-    (still.trainer.path.parent / "training_status.json").touch()
-    still.trainer.train(1)
-    until(lambda: still.eye.wakes == 2)
-    still.wake.check()
+    for wakes in (1, 2):
+        still.trainer.train(1)
+        until(lambda wakes=wakes: still.eye.wakes == wakes)
+    still.wake.check()  # from here on this file is listened to
     still.trainer.write(0.5, in_place=True)
-    time.sleep(0.2)
-    assert 2 == still.eye.wakes
-    still.eye.look()
-    still.wake.heard()  # the eye found what no event announced
-    still.trainer.write(0.4, in_place=True)
-    until(lambda: still.eye.wakes > 2)
+    until(lambda: still.eye.wakes == 3)
+
+
+def test_what_is_written_beside_the_files_that_are_read_is_not_even_heard(tmp_path: Path) -> None:
+    log, other = tmp_path / "metrics.jsonl", tmp_path / "chatter.log"
+    log.write_text("{}\n")
+    other.write_text("word\n")
+    eye = Eye(StatusFile(tmp_path, "r"), {}, lambda *_: None)
+    pool = Pool(lambda error: pytest.fail(str(error)))  # nobody waits in it: what is told stays told
+    wake = Wake(eye, lambda: [str(log)], pool)
+    wake.check()
+    assert wake.inotify is not None
+    with other.open("a") as chatter:
+        chatter.write("word\n")
+    with log.open("a") as metrics:
+        metrics.write("{}\n")
+    heard = wake.inotify.events()
+    assert {wake._numbered[number].path for number, _, _ in heard} == {str(log)}
+    wake.close()
+    pool.end()
+
+
+def test_a_log_that_begins_anew_is_listened_to_once_something_of_it_was_read(still: Watch, tmp_path: Path) -> None:
+    log = tmp_path / "metrics.jsonl"
+    log.write_text("{}\n")
+    still.wake._paths = lambda: [str(log)]
+    still.wake.check()
+    log.rename(tmp_path / "metrics.jsonl.1")
+    with log.open("a", buffering=1) as file:
+        until(lambda: still.eye.wakes == 1)  # its name came
+        still.wake.heard()
+        file.write("{}\n")
+        until(lambda: still.eye.wakes == 2)
 
 
 def test_an_instance_that_can_not_be_read_is_replaced(still: Watch) -> None:
@@ -223,7 +247,7 @@ def test_where_one_directory_can_not_be_watched_the_others_are(still: Watch, mon
     listen, directory = Inotify.watch, still.trainer.path.parent
 
     def choosy(inotify: Inotify, place: str, events: int) -> int:
-        if place == str(directory):
+        if place == f"{directory}/":
             raise PermissionError(13, "Permission denied")
         return listen(inotify, place, events)
 
@@ -251,6 +275,7 @@ def test_more_events_than_there_is_room_for_wake_it_whatever_they_told_of(tmp_pa
     others = [tmp_path / name for name in ("a", "b")]  # in turn: equal events would be one
     for number in range(int(Path("/proc/sys/fs/inotify/max_queued_events").read_text()) + 1):
         os.close(os.open(others[number % 2], os.O_WRONLY | os.O_CREAT))
+        os.unlink(others[number % 2])
     assert 0 == eye.wakes
     pool.attend(0.0)
     until(lambda: 1 == eye.wakes)
