@@ -50,6 +50,18 @@ def test_push_says_when_there_is_nothing_to_send_and_mends_what_is_wrong_there_w
     assert verify(far / "run" / here.name) == []
 
 
+def test_push_verify_reads_every_byte_there_again_though_all_is_known_to_stand_there(tmp_path: Path):
+    run, far = tmp_path / "run", tmp_path / "far"
+    here = snapshot_in(run)
+    command("snapshots", "push", "--base-dir", run, "--to", far)
+    flip(far / "run" / here.name / MODEL)
+
+    done = command("snapshots", "push", "--verify", "--json", "--base-dir", run, "--to", far)
+
+    assert [here.name] == [sent["sent"] for sent in json.loads(done.stdout)["sent"]]
+    assert verify(far / "run" / here.name) == []
+
+
 def test_push_of_what_is_refused_exits_1_and_says_why(tmp_path: Path):
     run, far = tmp_path / "run", tmp_path / "far"
     here = snapshot_in(run)

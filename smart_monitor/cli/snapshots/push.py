@@ -13,6 +13,7 @@ from smart_monitor.cli._options import as_json, base_dir, out_dir
 from smart_monitor.cli._progress import Progress
 from smart_monitor.cli.snapshots._named import directory_of, place_of
 from smart_monitor.cli.snapshots._remote import remote_of, run_of
+from smart_monitor.snapshots.listing import list_snapshots
 from smart_monitor.units import size
 
 
@@ -30,7 +31,8 @@ def command(
     overwrite: bool, json_: bool,
 ) -> None:  # fmt: skip
     """Copy snapshots to the remote now: those of the given NAMES (or unique beginnings), else all that are not known to
-    stand there. What stands there already is not sent again. Exits 1 if one of them does not stand there in the end.
+    stand there (with --verify: all). What stands there already is not sent again. Exits 1 if one of them does not stand
+    there in the end.
 
     \b
     Example:
@@ -40,9 +42,12 @@ def command(
     from smart_monitor.snapshots.remote.sender import perform
 
     settings, place = remote_of(base_dir, config, url), place_of(base_dir, out)
+    asked = [directory_of(place, n).name for n in names]
+    if thorough and not names:  # what is known to stand there is what is to be read again
+        asked = [s.name for s in list_snapshots(place)]
     job = {
         "out": str(place), "run": run_of(base_dir), "url": settings.remote, "options": dict(settings.remote_options),
-        "rate": settings.remote_rate_mb * 2**20, "names": [directory_of(place, n).name for n in names],
+        "rate": settings.remote_rate_mb * 2**20, "names": asked,
         "theirs": [str(base_dir.absolute()), str(place)], "overwrite": overwrite, "thorough": thorough,
     }  # fmt: skip
     told: list[dict[str, Any]] = []
