@@ -27,6 +27,8 @@ def address(value: Any, where: str) -> str:
     found = _ADDRESS.fullmatch(value) if isinstance(value, str) and value.isprintable() else None
     if found is None or set(value) & set(" ?#*[]") or "::" in value:
         raise ConfigError(f"{where}: remote must be a URL such as s3://bucket/prefix, gs://bucket/prefix or file:///directory")
+    if found["scheme"] in ("file", "local") and not value.partition("://")[2].strip("/"):
+        raise ConfigError(f"{where}: remote must name a directory, as in file:///mnt/backup; {value} is the root of the disk")
     user = found["user"]
     if user is not None and (":" in user or found["scheme"] not in ("sftp", "ssh")):
         raise ConfigError(

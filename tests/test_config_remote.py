@@ -34,7 +34,7 @@ def test_addresses_that_are_taken(given: str, kept: str):
     [
         f"s3://AKID:{SECRET}@bucket/x", f"s3://{SECRET}@bucket", f"sftp://me:{SECRET}@host/dir", f"https://host/x?sig={SECRET}",
         f"simplecache::s3://{SECRET}", f"bucket/{SECRET}", f"s3://a/b\n{SECRET}", f"s3://b/*{SECRET}", 3, f"sftp://a/b:{SECRET}@c",
-        f"s3://b/x#{SECRET}",
+        f"s3://b/x#{SECRET}", "file://", "file:///", "/", "local://",
     ],
 )  # fmt: skip
 def test_addresses_that_are_refused_are_not_repeated(given: object):
