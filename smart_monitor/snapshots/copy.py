@@ -13,7 +13,7 @@ import mmap
 import os
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -29,7 +29,10 @@ CLOCK_GRAIN = 0.05
 """Seconds within which two writes may get the same mtime (a kernel tick is 1 to 10 ms)."""
 COARSE_GRAIN = 2.0
 """The same where mtimes are whole seconds, as on FAT and on some network file systems."""
+BLOCK = 64 * 2**10
+"""Bytes of a sparse file that are left out together, if all are zero."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
+_ZEROS = bytes(BLOCK)
 _NO_CLONE = (errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.EPERM, errno.ETXTBSY, errno.ENOSYS, errno.EACCES)
 
 
@@ -103,6 +106,28 @@ def settle(source: Source) -> None:
     age = time.time() - source.mtime_ns / 1e9
     if 0 <= age < grain:
         time.sleep(grain - age)
+
+
+def is_sparse(fd: int) -> bool:
+    """May a file have holes? It takes less of the disk than it is long, as it also does where files are compressed."""
+    info = os.fstat(fd)
+    return info.st_blocks * 512 < info.st_size
+
+
+def solid(piece: memoryview) -> Iterator[tuple[int, int]]:
+    """From where to where a piece is more than blocks of zeros.
+
+    That is seen in the bytes themselves: SEEK_HOLE has told of holes where there were data (OpenZFS 2.2).
+    """
+    begin, count = 0, len(piece)
+    for at in range(0, count, BLOCK):
+        block = bytes(piece[at : at + BLOCK])
+        if block == _ZEROS[: len(block)]:
+            if begin < at:
+                yield begin, at
+            begin = at + len(block)
+    if begin < count:
+        yield begin, count
 
 
 class Copier:
@@ -185,15 +210,20 @@ class Copier:
 
     def _stream(self, src: int, dst: int | None) -> tuple[str, int]:
         sha, offset, synced = hashlib.sha256(), 0, 0
+        sparse = dst is not None and is_sparse(src)
         while True:
             count = self._read(src, self._buffer[: self.pace.chunk], offset)
             if count == 0:
+                if dst is not None and sparse:
+                    os.ftruncate(dst, offset)  # a hole at the end
                 return sha.hexdigest(), offset
-            piece = self._buffer[:count]
+            piece, written = self._buffer[:count], 0
             hashing = self._hasher.submit(sha.update, piece)
             try:
                 if dst is not None:
-                    self._write(dst, piece, offset)
+                    for start, end in solid(piece) if sparse else [(0, count)]:
+                        self._write(dst, piece[start:end], offset + start)
+                        written += end - start
             finally:
                 hashing.result()
             offset += count
@@ -201,7 +231,7 @@ class Copier:
                 os.fdatasync(dst)
                 os.posix_fadvise(dst, synced, offset - synced, os.POSIX_FADV_DONTNEED)
                 synced = offset
-            self.pace.spent(count, 0 if dst is None else count)
+            self.pace.spent(count, written)
 
     def _read(self, fd: int, into: memoryview, offset: int) -> int:
         return self._flagged("read", lambda flags: os.preadv(fd, [into], offset, flags))

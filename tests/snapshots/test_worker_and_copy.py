@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from smart_monitor.snapshots.copy import Changed, Copier, Source, open_source, settle
+from smart_monitor.snapshots.copy import BLOCK, Changed, Copier, Source, open_source, settle, solid
 from smart_monitor.snapshots.intents import Intent, IntentBox
 from smart_monitor.snapshots.job import Choice, job_of
 from smart_monitor.snapshots.names import process_start
@@ -144,6 +144,39 @@ def test_a_copy_is_the_same_bytes_and_their_digest_at_every_size(tmp_path: Path,
     assert (tmp_path / "copy").read_bytes() == content[:size]
     os.close(fd)
     os.close(dst)
+
+
+@pytest.mark.parametrize("end", [b"end", b"", b"\0" * 100_000])
+def test_the_holes_of_a_sparse_file_stay_holes(tmp_path: Path, end: bytes) -> None:
+    path = tmp_path / "source"
+    with path.open("wb") as file:
+        file.write(os.urandom(100_000))
+        file.seek(30 * 2**20 + 17)
+        file.write(os.urandom(200_000))
+        file.seek(50 * 2**20)
+        file.write(end)
+        file.truncate(50 * 2**20 + len(end))
+    if path.stat().st_blocks * 512 > 2**20:
+        pytest.skip("this file system has no holes")
+    fd, dst = os.open(path, os.O_RDONLY), os.open(tmp_path / "copy", os.O_RDWR | os.O_CREAT)
+    with Copier(Pace(0, lambda _: None)) as copier:
+        sha, _ = copier.copy(fd, dst, source(path))
+    copied = (tmp_path / "copy").read_bytes()
+    assert (sha, path.read_bytes()) == (hashlib.sha256(copied).hexdigest(), copied)
+    assert os.fstat(dst).st_blocks * 512 < 2**20
+    os.close(fd)
+    os.close(dst)
+
+
+def test_of_a_piece_every_byte_that_is_not_zero_is_solid() -> None:
+    for length in (0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 5 * BLOCK + 7):
+        for at in {0, 1, BLOCK - 1, BLOCK, 2 * BLOCK + 5, length - 1} & set(range(length)):
+            piece = bytearray(length)
+            piece[at] = 1
+            [(start, end)] = solid(memoryview(piece))
+            assert start <= at < end <= min(length, start + BLOCK)
+        assert [] == list(solid(memoryview(bytes(length))))
+        assert [(0, length)] * bool(length) == list(solid(memoryview(b"\1" * length)))
 
 
 @pytest.fixture
