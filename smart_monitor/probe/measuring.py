@@ -8,14 +8,18 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from smart_monitor.probe.direction import Direction
 from smart_monitor.probe.gradients import GradientMeter, Gradients, Pending
 from smart_monitor.probe.hooked import HookedMeter
-from smart_monitor.probe.parameters import held_parameters
+from smart_monitor.probe.parameters import CannotMeasure, held_parameters
 from smart_monitor.probe.records import Layers, direction_figures, update_figures
 from smart_monitor.probe.schedule import Schedule
 from smart_monitor.probe.weights import Distribution, Updates
+
+LOOK_AGAIN = 10
+"""Steps between two looks at which parameters a model has and trains."""
 
 
 class Measuring:
@@ -28,12 +32,23 @@ class Measuring:
     def __init__(
         self, model: nn.Module, schedule: Schedule, *, exact: bool | None, in_backward: bool, rank: int, every_rank: bool
     ) -> None:
-        held = held_parameters(model)
-        self.names = [h.name for h in held]
         self.schedule = schedule
+        self._model, self._exact, self._in_backward = model, exact, in_backward
+        self._every_rank = rank == 0 or every_rank
+        self._asked, self._wait, self._look_at = 0, LOOK_AGAIN, LOOK_AGAIN
+        self.begin()
+
+    def begin(self) -> None:
+        """Make the meters for the parameters that the model has now. Raises CannotMeasure."""
+        model, schedule, exact, in_backward = self._model, self.schedule, self._exact, self._in_backward
+        held = held_parameters(model)
+        if any(h.parameter.is_meta or is_lazy(h.parameter) for h in held):
+            raise CannotMeasure("The model holds parameters without values (meta, lazy); make the probe when they have some.")
+        self.names = [h.name for h in held]
         self.meter = HookedMeter(model, held) if in_backward else GradientMeter(model, held)
+        self._known = self._parameters()
         self.sharded = self.meter.sharded
-        self.measures = rank == 0 or every_rank or self.sharded
+        self.measures = self._every_rank or self.sharded
         """Does this rank measure gradients? Without shards they are the same on all."""
         self.device = held[0].local(held[0].parameter).device
         self.late = self.device.type == "cuda" or self.sharded
@@ -52,6 +67,23 @@ class Measuring:
         """The sums of this step."""
         self._step = 0
         self._begun = self._moving = False
+
+    def outdated(self) -> bool:
+        """Were parameters added, replaced, frozen or unfrozen since `begin`? Asked at every step, it looks at every tenth.
+
+        After a change it looks half as often: who freezes a part in turn, as adversarial training does, is not to
+        pay for new meters again and again. Not where ranks must agree about it, nor where hooks hang on the parameters.
+        """
+        self._asked += 1
+        if self.sharded or self._in_backward or self._asked < self._look_at:
+            return False
+        changed = self._parameters() != self._known
+        self._wait = 2 * self._wait if changed else LOOK_AGAIN
+        self._look_at = self._asked + self._wait
+        return changed
+
+    def _parameters(self) -> list[tuple[int, bool, torch.Size]]:
+        return [(id(p), p.requires_grad, p.shape) for p in self._model.parameters()]
 
     def plan(self, step: int) -> bool:
         """Decide what this step adds up; is there anything to be measured?"""

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 MAX_LAYERS = 256
 """Layers told apart in a record; with more tensors their modules are told, then the modules around those."""
@@ -43,7 +44,7 @@ class Held:
 
 
 def held_parameters(model: nn.Module) -> list[Held]:
-    """The parameters of a model under the names its author knows. Raises CannotMeasure."""
+    """The parameters of a model under the names its author knows, without empty ones. Raises CannotMeasure."""
     world = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
     found = []
     prefix = "module." if type(model).__name__ in ("DistributedDataParallel", "DataParallel") else ""
@@ -55,6 +56,8 @@ def held_parameters(model: nn.Module) -> list[Held]:
             raise CannotMeasure("DeepSpeed ZeRO-3 keeps gradients out of sight; its own gradient norm is in the trainer's log.")
         for wrapper in _WRAPPERS:
             name = name.replace(wrapper, "")
+        if not is_lazy(parameter) and not parameter.numel():
+            continue  # nothing that could learn, or be dead
         distributed = hasattr(parameter, "placements")
         weight = _shards(parameter) / world if distributed else 1.0 / world
         found.append(Held(name.removeprefix(prefix), parameter, weight, distributed))

@@ -146,6 +146,8 @@ class Probe:
             return
         try:
             self.steps = self.steps + 1 if step is None else int(step)
+            if self._meters.outdated():
+                self._begin_anew()
             worth = self._meters.plan(self.steps)
             record: dict[str, Any] = {"step": self.steps, "rank": self.rank, "time": round(time.time(), 3), "pid": os.getpid()}
             given = {
@@ -217,7 +219,7 @@ class Probe:
         if self.schedule.due("memory", self.steps):
             record |= memory_figures(meters.device)
         record |= self._calibration()
-        own = {"loss": loss.detach().mean()} if isinstance(loss, Tensor) else {}
+        own = {"loss": _plain(loss).mean()} if isinstance(loss, Tensor) else {}
         parts = meters.measure(own)
         if len(self._pending) >= RING:
             self.unmeasured += 1
@@ -230,6 +232,14 @@ class Probe:
         self._pending.append(step)
         if not meters.late:
             self._read()
+
+    def _begin_anew(self) -> None:
+        """The model has or trains other parameters than before."""
+        while self._pending:
+            self._finish(self._pending.popleft())
+        self._meters.begin()
+        self._layers.name(self._meters.names)
+        self._spread = Spread(self._meters.names)
 
     # -- recording ----------------------------------------------------------------------------------
 
@@ -364,6 +374,11 @@ def _close(probe: weakref.ref[Probe]) -> None:
 
 class _Stopped(Exception):
     """Some rank cannot measure any more, and all know."""
+
+
+def _plain(loss: Tensor) -> Tensor:
+    """A loss that a mean can be taken of: those that count something are integers."""
+    return loss.detach() if loss.is_floating_point() else loss.detach().float()
 
 
 def _capturing() -> bool:

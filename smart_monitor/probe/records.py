@@ -37,8 +37,12 @@ class Layers:
     """Which tensors make which layer, and what has been seen of each."""
 
     def __init__(self, names: Sequence[str]) -> None:
-        self._layer = dict(zip(names, layer_names(names), strict=True))
         self._had_gradient: set[str] = set()
+        self.name(names)
+
+    def name(self, names: Sequence[str]) -> None:
+        """These are the tensors of the model now."""
+        self._layer = dict(zip(names, layer_names(names), strict=True))
 
     def of(self, name: str) -> str:
         return self._layer.get(name, name)
