@@ -144,7 +144,8 @@ def _vector(gradients: Any) -> Tensor:
 def _plain(gradient: Any) -> Tensor:
     """One gradient as a dense tensor of real numbers: arrays, sparse and complex ones, too."""
     # Not plain numbers: those would become tensors of single precision.
-    tensor = torch.as_tensor(gradient, dtype=None if hasattr(gradient, "dtype") else torch.float64).detach()
+    kind, device = (None, None) if hasattr(gradient, "dtype") else (torch.float64, "cpu")
+    tensor = torch.as_tensor(gradient, dtype=kind, device=device).detach()
     tensor = tensor if tensor.layout == torch.strided else tensor.to_dense()
     return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
 

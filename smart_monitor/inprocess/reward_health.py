@@ -165,7 +165,9 @@ def _draws(level: float) -> int:
 
 def _calibration(margins: Sequence[float], bins: int, level: float, draws: int, seed: int) -> dict[str, Any]:
     found = calibration(margins, bins)
-    chance = null_calibration(torch.tensor(margins, dtype=torch.float64), draws, torch.Generator().manual_seed(seed), bins)
+    chance = null_calibration(
+        torch.tensor(margins, dtype=torch.float64, device="cpu"), draws, torch.Generator("cpu").manual_seed(seed), bins
+    )
     null = {name: quantile(sorted(c.tolist()), level) for name, c in zip(("ece", "brier"), chance, strict=True)}
     return {
         "n": found.pairs, "accuracy": found.accuracy, "ece": found.error, "brier": found.brier, "log_loss": found.log_loss,

@@ -74,8 +74,8 @@ class _Fold:
 
     def __init__(self, held: Sequence[Held], width: int, *, sharded: bool) -> None:
         self._held, self._width = held, width
-        random = torch.Generator().manual_seed(0)
-        signs = torch.randint(0, 2, (width,), generator=random, dtype=torch.float32) * 2 - 1
+        random = torch.Generator("cpu").manual_seed(0)
+        signs = torch.randint(0, 2, (width,), generator=random, dtype=torch.float32, device="cpu") * 2 - 1
         devices = {h.local(h.parameter).device for h in held}
         self._signs = {device: torch.cat([signs, signs]).to(device) for device in devices}
         self._first = held[0].local(held[0].parameter).device
@@ -84,12 +84,12 @@ class _Fold:
             size, pieces = h.local(h.parameter).numel(), []
             for start in range(0, size, width):
                 n = min(width, size - start)
-                place, turn = torch.randint(0, width, (2,), generator=random).tolist()
+                place, turn = torch.randint(0, width, (2,), generator=random, device="cpu").tolist()
                 pieces.append((start, n, place % (width - n + 1), turn))
             self._plans.append((pieces, math.sqrt(h.weight) if sharded else 1.0))
 
     def __call__(self) -> Tensor:
-        folded = {device: torch.zeros(self._width, device=device) for device in self._signs}
+        folded = {device: torch.zeros(self._width, dtype=torch.float32, device=device) for device in self._signs}
         for h, (pieces, factor) in zip(self._held, self._plans, strict=True):
             gradient = h.parameter.grad
             if gradient is None or gradient.is_sparse:

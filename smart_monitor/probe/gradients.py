@@ -183,7 +183,7 @@ class GradientMeter:
     def carry(self, own: Tensor | None) -> Pending:
         """Measure nothing, only bring `own` to the host."""
         self.absent_now, self.frozen_now = (), ()
-        vector = _Vector([], own if own is not None else torch.zeros(0), 0, squared=False, scaled=False)
+        vector = _Vector([], own if own is not None else torch.zeros(0, device=self._device), 0, squared=False, scaled=False)
         return Pending(self, [], [vector])
 
     def _sorted(self) -> list[Held]:
@@ -275,7 +275,7 @@ class Travelling:
     def __init__(self, packed: Tensor) -> None:
         self._event: torch.cuda.Event | None = None
         if packed.device.type == "cuda":
-            self._host = torch.empty(packed.shape, dtype=packed.dtype, pin_memory=True)
+            self._host = torch.empty(packed.shape, dtype=packed.dtype, device="cpu", pin_memory=True)
             self._host.copy_(packed, non_blocking=True)
             self._event = torch.cuda.Event()
             self._event.record(torch.cuda.current_stream(packed.device))

@@ -134,7 +134,7 @@ class Measuring:
         besides = _flat(own.values(), self.device, kind)
         if not self.measures:
             return self.meter.carry(besides)
-        sums = [torch.zeros(self.size(n)) if p is None else p for n, p in zip(self.parts, parts, strict=True)]
+        sums = [torch.zeros(self.size(n), device=self.device) if p is None else p for n, p in zip(self.parts, parts, strict=True)]
         self.started = True
         return self.meter.start(scale, _flat(sums, self.device, kind), besides, failed=bool(self.failed))
 

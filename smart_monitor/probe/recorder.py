@@ -297,7 +297,7 @@ class Probe:
         """Figures of the reward pairs that have come to the host; the next ones are sent on their way."""
         found: dict[str, float] = {}
         if self._margins is not None and self._margins.ready():
-            found = self._pairs.figures(torch.tensor(self._margins.read()))
+            found = self._pairs.figures(torch.tensor(self._margins.read(), dtype=torch.float64, device="cpu"))
             self._margins = None
         if self._margins is None and self.schedule.due("pairs", self.steps):
             margins = self._pairs.taken()

@@ -114,12 +114,12 @@ class Spread:
         """Over the steps at which a layer's norm was a finite number; a layer that had none is left out."""
         if not self._last:
             return {}
-        norms = torch.tensor([list(row) for row in self._last], dtype=torch.float64)
+        norms = torch.tensor([list(row) for row in self._last], dtype=torch.float64, device="cpu")
         at = {layer: n for n, layer in enumerate(self._layers)}
-        places = torch.tensor([at[layer] for layer in self._of])
+        places = torch.tensor([at[layer] for layer in self._of], device="cpu")
         absent = norms == ABSENT
         squares, there = (
-            torch.zeros(len(norms), len(at), dtype=torch.float64).index_add_(1, places, of)
+            torch.zeros(len(norms), len(at), dtype=torch.float64, device="cpu").index_add_(1, places, of)
             for of in (norms.masked_fill(absent, 0.0).square(), (~absent).double())
         )
         of_layers = squares.sqrt()

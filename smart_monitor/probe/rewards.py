@@ -28,8 +28,8 @@ class RewardPairs:
     def __init__(self) -> None:
         self._new: list[Tensor] = []
         self._count = 0
-        self._pool = torch.zeros(0)
-        self._random = torch.Generator().manual_seed(0)
+        self._pool = torch.zeros(0, dtype=torch.float64, device="cpu")
+        self._random = torch.Generator("cpu").manual_seed(0)
 
     def add(self, chosen: Tensor, rejected: Tensor, margin: Tensor | None = None) -> None:
         """Rewards of pairs, of one shape; `margin`: what the loss subtracts. Nothing is waited for."""
@@ -66,7 +66,7 @@ class RewardPairs:
 def null_calibration(margins: Tensor, draws: int, generator: torch.Generator, bins: int = BINS) -> tuple[Tensor, Tensor]:
     """(calibration errors, Brier scores) of `draws` outcomes of a perfectly calibrated model that is as sure as this one."""
     sure = confidences(margins)
-    won = torch.rand(draws, len(sure), generator=generator, dtype=torch.float64) < sure
+    won = torch.rand(draws, len(sure), generator=generator, dtype=torch.float64, device="cpu") < sure
     return _scores(won.double(), sure, bins)
 
 

@@ -32,7 +32,9 @@ class Sample:
             factors.append((size / count if count else 0.0) * (h.weight if sharded else 1.0))
         self.device = self._held[0].local(self._held[0].parameter).device
         self._counts = counts
-        self._tensor = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts)).to(self.device)
+        self._tensor = torch.repeat_interleave(torch.arange(len(counts), device="cpu"), torch.tensor(counts, device="cpu")).to(
+            self.device
+        )
         """For each element of the sample the number of its tensor."""
         self._wide = torch.float32 if self.device.type == "mps" else torch.float64
         self._factors = torch.tensor(factors, dtype=self._wide, device=self.device)

@@ -26,4 +26,6 @@ def loss_scale(scaler: Any, optimizer: Any) -> Scale:
     if getattr(state.get("stage"), "name", "READY") != "READY":
         return Scale(True, None)
     kept = getattr(scaler, "_scale", None)
-    return Scale(True, kept if isinstance(kept, Tensor) else torch.tensor(float(scaler.get_scale())))
+    return Scale(
+        True, kept if isinstance(kept, Tensor) else torch.tensor(float(scaler.get_scale()), dtype=torch.float32, device="cpu")
+    )

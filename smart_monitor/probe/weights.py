@@ -59,14 +59,18 @@ class Updates:
 
 
 class Distribution:
-    """Norm, mean, standard deviation, extremes of all weights, and how far they turned since the last look."""
+    """Norm, mean, standard deviation, extremes of all weights, and how far they turned since the last look.
+
+    Of those that are numbers: quantised ones, as of a frozen base under LoRA, are codes.
+    """
 
     SUMS = 6
     """Length of the first that `look` gives, which adds up over ranks; the extremes are this rank's."""
 
     def __init__(self, held: Sequence[Held], *, sharded: bool = False) -> None:
-        self._held = [h for h in held if h.local(h.parameter).numel()]
+        held = [h for h in held if _is_number(h.parameter)]
         self._sample = Sample(held, sharded=sharded)
+        self._held = [h for h in held if h.local(h.parameter).numel()]
         self._before: Tensor | None = None
         factors = [h.weight if sharded else 1.0 for h in self._held]
         self._factors = torch.tensor(factors, dtype=torch.float64, device=self._sample.device)
@@ -115,6 +119,11 @@ def _at(device: torch.device, scalars: Sequence[Tensor]) -> Tensor:
 
 def _single(part: Tensor) -> torch.dtype:
     return torch.float64 if part.dtype == torch.float64 else torch.float32
+
+
+def _is_number(parameter: Tensor) -> bool:
+    kind = parameter.dtype
+    return kind.is_complex or (kind.is_floating_point and kind.itemsize > 1)
 
 
 def _ratio(moved: float, weights: float) -> float:

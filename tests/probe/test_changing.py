@@ -1,4 +1,4 @@
-"""Models that change while they are trained: parts unfrozen, layers added, and parameters that are no ordinary ones."""
+"""Models that change while they are trained (parts unfrozen, layers added), and those that are no ordinary ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch", reason="no PyTorch here: pip install 'smart
 
 from torch import nn  # noqa: E402
 
-from smart_monitor.probe import CannotMeasure, Probe, measure_gradients  # noqa: E402
+from smart_monitor.probe import CannotMeasure, MetricsCollector, Probe, measure_gradients  # noqa: E402
 from smart_monitor.probe.measuring import LOOK_AGAIN, Measuring  # noqa: E402
 from tests.probe.training import ALL, flat, fresh, records, train  # noqa: E402
 
@@ -65,6 +65,52 @@ def test_a_parameter_without_elements_is_not_dead(tmp_path: Path) -> None:
         train(model, probe, see=see)
     assert {record["dead_layers"] for record in records(tmp_path)} == {0}
     assert measure_gradients(model).zero == ()
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.int8, torch.float8_e4m3fn])
+def test_quantised_weights_of_a_frozen_base_are_codes_and_no_weights(tmp_path: Path, kind: torch.dtype) -> None:
+    model = fresh()
+    model[0].register_parameter("base", nn.Parameter(torch.ones(4000).to(kind), requires_grad=False))
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1e-2)
+    collector, weights, collected = MetricsCollector(), [], []
+
+    def see(model: nn.Module) -> None:
+        weights.append(float(flat(p for p in model.parameters() if p.requires_grad).norm()))
+        collected.append(collector.collect_step_metrics(model, 1, 1.0)["weight_norm"])
+
+    with Probe(model, optimizer, tmp_path, schedule=ALL) as probe:
+        train(model, probe, see=see, optimizer=optimizer)
+    found = records(tmp_path)
+    assert [record["weight_norm"] for record in found] == pytest.approx(weights, rel=1e-5)
+    assert collected == pytest.approx(weights, rel=1e-5)
+    assert {record["frozen_layers"] for record in found} == {1}
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_the_default_device_and_dtype_of_the_training_are_nothing_to_the_probe(tmp_path: Path, exact: bool) -> None:
+    """A device on which nothing can be read stands in for a GPU, and a dtype of three digits."""
+    model = fresh()
+    x = torch.randn(4, 8)
+    probe = collector = None
+    try:
+        torch.set_default_dtype(torch.bfloat16)
+        torch.set_default_device("meta")
+        probe, collector = Probe(model, None, tmp_path, schedule=ALL, exact=exact), MetricsCollector()
+        for _ in range(10):
+            model(x).sum().backward()
+            collector.collect_step_metrics(model, 1, 1.0)
+            probe.pairs(x[:, 0].repeat(16), x[:, 1].repeat(16))
+            probe.step(1.0)
+        probe.close()
+    finally:
+        torch.set_default_device(None)
+        torch.set_default_dtype(torch.float32)
+    found = records(tmp_path)
+    assert probe.trouble == ""
+    assert len(found) == 10
+    assert found[-1]["grad_cosine"] == pytest.approx(1.0, abs=1e-4)
+    assert found[-1]["calibration_pairs"] > 256
+    assert "grad_layer_mean/0.weight" in found[-1]
 
 
 @pytest.mark.parametrize("kind", ["meta", "lazy"])
