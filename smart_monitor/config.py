@@ -243,6 +243,8 @@ class Settings:
 
 
 KEYS: dict[str, dataclasses.Field[Any]] = {f.name: f for f in dataclasses.fields(Settings) if f.name not in ("phases", "given")}
+GROUPS = tuple(dict.fromkeys(f.metadata["group"] for f in KEYS.values()))
+"""The tables that settings may stand in."""
 NOT_BY_STEP = ("preset", "disabled_rules", "loss_window", "noise_guard")
 PHASE_KEYS = tuple(k for k, f in KEYS.items() if f.metadata["group"] in ("judging", "keeping") and k not in NOT_BY_STEP)
 _TYPES = get_type_hints(Settings)
@@ -259,7 +261,7 @@ def resolve(layers: Sequence[tuple[str, Mapping[str, Any]]]) -> tuple[Settings, 
     for name, layer in layers:
         for key in layer:
             if key != "phase" and key not in KEYS:
-                raise ConfigError(_unknown(key, name, [*KEYS, "phase"]))
+                raise ConfigError(_unknown(key, name, [*KEYS, "phase", *GROUPS]))
         for rows in _ROWS.keys() & layer.keys():
             row = _checked(rows, layer[rows], name)
             for key, value in _ROWS[rows][row].items():

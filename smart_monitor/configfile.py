@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from smart_monitor.config import KEYS, ConfigError, Settings, resolve
+from smart_monitor.config import GROUPS, KEYS, ConfigError, Settings, resolve
 from smart_monitor.registry import rule_classes
 
 _FOREIGN = stat.S_IWGRP | stat.S_IWOTH
@@ -57,10 +57,9 @@ def read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
-    groups = {f.metadata["group"] for f in KEYS.values()}
     flat: dict[str, Any] = {}
     for key, value in document.items():
-        if key in groups and isinstance(value, dict):
+        if key in GROUPS and isinstance(value, dict):
             flat |= value
         else:
             flat[key] = value
@@ -84,7 +83,7 @@ def from_environment(environment: Mapping[str, str]) -> dict[str, str]:
 def example() -> str:
     """A `smart_monitor.toml` with every setting at its default, commented out and explained."""
     lines = ["# Smart Monitor: settings of this run. What is commented out is the default.", ""]
-    for group in dict.fromkeys(f.metadata["group"] for f in KEYS.values()):
+    for group in GROUPS:
         lines.append(f"# {group}")
         for name, setting in KEYS.items():
             if setting.metadata["group"] == group:

@@ -45,6 +45,7 @@ def test_the_preset_default_leaves_the_gate_to_the_length_of_the_run() -> None:
     ("layer", "words"),
     [
         ({"los_window": 1}, "did you mean 'loss_window'"),
+        ({"retentoin": {"keep": "lean"}}, "did you mean 'retention'"),
         ({"loss_window": 2.5}, "whole number"),
         ({"loss_window": 3}, "between 4 and 1000"),
         ({"loss_window": True}, "whole number"),

@@ -31,8 +31,8 @@ THRESHOLDS: tuple[tuple[str, dict[str, Any]], ...] = (
 
 def base_dir(function: F) -> F:
     return click.option(
-        "--base-dir", type=click.Path(file_okay=False, path_type=Path), default=Path(), show_default="the current directory",
-        help="The run's directory.",
+        "--base-dir", type=click.Path(file_okay=False, path_type=Path), default=Path(), show_default=False,
+        help="The run's directory.  [default: the current directory]",
     )(function)  # fmt: skip
 
 

@@ -17,6 +17,7 @@ import click
 )
 def command(directory: Path | None) -> None:
     """Train a real small language model beside the monitor, raise its learning rate half-way, show what was kept.
+    Exits 1 if nothing was caught.
 
     \b
     Example:

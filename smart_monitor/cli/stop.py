@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 @click.option("--timeout", type=float, default=60.0, show_default=True, help="Seconds to wait for it to end.")
 def command(bases: tuple[Path, ...], patterns: tuple[str, ...], out: Path | None, timeout: float) -> None:
     """End the monitor that watches a run: a copy under way may finish, the state is saved. One that watches other runs as
-    well lets go of this one and goes on; it does not take it up again by itself.
+    well lets go of this one and goes on; it does not take it up again by itself. Exits 1 if
+    nobody watches the run, or if the monitor does not end in time.
 
     \b
     Example:

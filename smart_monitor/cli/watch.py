@@ -47,6 +47,7 @@ def command(
     **flags: Any,
 ) -> None:
     """Watch training runs until told to stop (SIGTERM, SIGINT). SIGHUP reads the configuration again.
+    Exits 3 if another monitor watches the run already.
 
     \b
     Reads     what it finds: BASE/status/training_status.json, JSON lines, TensorBoard events, CSV, offline wandb,

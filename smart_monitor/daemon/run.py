@@ -94,7 +94,8 @@ class Run:
         self.teller = Teller(self.log, self.events)
         self.journal.open()
         saved, trouble = state.load(place, self.engine)
-        self.log.info(f"Smart Monitor {__version__} watches {place.base}; logs and snapshots go to {place.out}")
+        out = "a dry run, of which nothing is kept" if self.dry else f"logs and snapshots go to {place.out}"
+        self.log.info(f"Smart Monitor {__version__} watches {place.base}; {out}")
         if trouble:
             self.log.warning(trouble)
         self.keeper = Keeper(place, self.name, self.settings, self.engine, hold=not (self.dry or self.judge_all))

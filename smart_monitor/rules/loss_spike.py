@@ -28,7 +28,7 @@ class LossSpike(Rule):
     Critical as soon as a second value in a row is back at the median of the run's first 5, when the level had
     fallen to half of that: what was learned is lost.
 
-    Judges from: 3 earlier values; ten times the level never waits.
+    Judges from: 3 earlier values; ten times the mean of two never waits.
 
     What to do: look at the learning rate and the data of the step; if the loss does not return within
     a few records, roll back to the last good checkpoint and lower the learning rate or skip the data.

@@ -214,6 +214,7 @@ def test_a_dry_run_tells_everything_and_writes_nothing(tmp_path: Path) -> None:
         trainer.write(float("nan"))
         until(lambda: "[ALERT] Would keep a snapshot: nan" in monitor.said, "the alert")
         assert list(tmp_path.glob("smart-monitor-dry-*/logs/*.log"))
+        assert f"watches {base}; a dry run, of which nothing is kept\n" in monitor.said
         assert 0 == monitor.stop()
     assert ["current_model", "status"] == sorted(os.listdir(base))
     assert [base] == list(tmp_path.iterdir())
