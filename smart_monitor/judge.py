@@ -159,7 +159,7 @@ class Judge:
             del values["loss"]
         attempts, previous = self.attempts, self.previous
         training = attempts.asks(record)
-        restarted = attempts.observe(record, training=training)
+        restarted = attempts.observe(record, training=training, loss=self.baselines.get("loss"))
         step = record.step
         if step is None:
             step = record.index if record.by == "row" else self.step
@@ -294,7 +294,7 @@ class Judge:
                     outputs.append(escalation_of(event, lasting, where, moment.step, self._facts(moment)))
         if record.historical:
             return outputs
-        kept = [f for f, r in findings if r.snapshot and r.kind != BEST]
+        kept = [f for f, r in findings if r.keeps(f) and r.kind != BEST]
         if kept:
             kept.sort(key=lambda f: -RANK[f.severity])
             outputs.append(self._decide(moment, kept, "snapshot"))

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from smart_monitor.config import Settings
-from smart_monitor.model import Record, Severity
+from smart_monitor.model import Finding, Record, Severity
 from smart_monitor.stats.baseline import Baseline
 from smart_monitor.stats.crew import Crew
 
@@ -161,6 +161,10 @@ class Rule:
         promise: most rules are kept by it from most of them.
         """
         return None
+
+    def keeps(self, finding: Finding) -> bool:
+        """Is a checkpoint kept for this finding of it?"""
+        return self.snapshot
 
     def judge(self, moment: Moment, metric: str) -> Verdict | None:
         """The verdict if the rule's condition is true of this record, else None."""

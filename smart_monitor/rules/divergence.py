@@ -11,6 +11,9 @@ ONE_STEP = 0.75
 """Share of its rise that one step of a window may make up."""
 KNOWN_RISE = 1.5
 """A window must rise by that much more than the last one that was told and came back (epoch saw-teeth)."""
+APART = 3.5
+"""Noises above the level that a rise by less than LEVEL_RISE must end: a smoothed loss wanders in steps so small that whatever
+it does is many of them."""
 LEVEL_RISE = 0.25
 LEVEL_RECORDS = 15
 LEVEL_GUARD = 4.0
@@ -36,8 +39,8 @@ class Divergence(Rule):
 
     Formula: either at least `divergence_rising` (80 %) of neighbouring pairs in the last `loss_window`
     finite values rise, and the window as a whole rises by more than 7 step noises and 10 % to above the
-    level, by no more than three quarters of that in a single step, and 1.5 times more than the last rise that came
-    back (any rise, without the guard); or the level
+    level (by 3.5 of the noises from before, where it rises by less than a quarter), by no more than three quarters of
+    that in a single step, and 1.5 times more than the last rise that came back (any rise, without the guard); or the level
     (median of the last 21 admitted values) has stood more than 25 % and 4 noises above its lowest for
     15 records, the loss and the mean of the last `loss_window`/2 are there too, and the level is above its
     lowest by 3 times what its own wandering explains: the root mean square of its upward moves from window to
@@ -56,8 +59,12 @@ class Divergence(Rule):
     family = "loss"
     metrics = ("loss",)
     rearm = 10
+    survives = True
 
     def judge(self, moment: Moment, metric: str) -> Verdict | None:
+        if self.memory.get("attempt") != moment.attempt:
+            # How far this loss rises and comes back is of its noise, which carries over; levels start afresh.
+            self.memory = {"attempt": moment.attempt} | {k: v for k, v in self.memory.items() if k == "rise"}
         return self._rising(moment, metric) or self._level(moment, metric)
 
     def _rising(self, moment: Moment, metric: str) -> Verdict | None:
@@ -88,7 +95,14 @@ class Divergence(Rule):
         # A young run has no noise to speak of: a full rising window is then all there is to go by.
         if base.negative:
             return False
-        return not base.mature or (loss > base.level and rise >= self._least_rise(base))
+        if not base.mature:
+            return True
+        return loss > base.level and rise >= self._least_rise(base) and (rise >= LEVEL_RISE or self._apart(base, loss))
+
+    def _apart(self, base: Baseline, loss: float) -> bool:
+        """Does it end above what its level has been left by before? The rise itself widens the noise of the moment."""
+        before: float = min([*self.memory.get("noises", []), base.noise])
+        return loss >= base.level * (1 + APART * before)
 
     def _least_rise(self, base: Baseline) -> float:
         """What the window as a whole must rise by, relative to the level."""
@@ -107,7 +121,9 @@ class Divergence(Rule):
             window, rises = _window(base, loss, need)
             said = [f"{rises} of the last {need} steps rose, {math.ceil(share * need - EPSILON)} needed"]
             least = f", {self._least_rise(base):.1%} needed" if base.guard else ""
-            said.append(f"they rose by {(loss - window[0]) / base.unit:.1%} in all{least}")
+            said.append(f"they rose by {(rise := (loss - window[0]) / base.unit):.1%} in all{least}")
+            if base.guard and base.mature and rise < LEVEL_RISE and not self._apart(base, loss):
+                said.append(f"they end within {APART:g} of the noises from before")
         if "best" not in memory or not base.guard:
             return share, "; ".join(said)
         limit = memory["best"] * (1 + LEVEL_RISE)

@@ -5,6 +5,9 @@ the writer's identity (pid, run_id, file) changes. Real logs repeat steps, log e
 late and count evaluation differently from training, so only training rows are asked, each source and
 each counter (step, epoch, episode) is compared with itself alone, and a fall must be larger than five
 usual step increments or reach back to the beginning.
+
+Some logs count nothing: their rows carry a loss and at most their own number, so that nothing falls where a second
+training is appended (the folds of a cross-validation). There the curve alone can tell: it is back where it began.
 """
 
 from __future__ import annotations
@@ -12,6 +15,8 @@ from __future__ import annotations
 from typing import Any
 
 from smart_monitor.model import Record
+from smart_monitor.stats.baseline import Baseline
+from smart_monitor.stats.strictness import LEARNED
 
 TOLERANCE = 5.0
 """Usual step increments a record may come late before its step counts as a restart."""
@@ -19,6 +24,11 @@ PACE_MEMORY = 0.2
 EPOCHS_BACK = 2.0
 MAX_TRACKS = 16
 """Counters told apart at most: sources x what they count."""
+AGAIN = 0.1
+"""By how much, relatively, a second training's first loss may differ from where the first began."""
+RETRACED = "back where training began"
+ONE_VALUE = "status"
+"""The source that a trainer overwrites: nothing is appended to it."""
 
 
 class Track:
@@ -70,7 +80,7 @@ class Track:
 class Attempts:
     """Which attempt a record belongs to. State is a handful of numbers for each source."""
 
-    __slots__ = ("ids", "number", "records", "since", "track", "tracks", "trained")
+    __slots__ = ("counted", "ids", "number", "records", "since", "track", "tracks", "trained")
 
     def __init__(self) -> None:
         self.number = 1
@@ -84,6 +94,8 @@ class Attempts:
         self.tracks: dict[str, Track] = {}
         self.track = Track()
         """The counter of the last training row."""
+        self.counted = False
+        """Has a training row borne anything that goes on with the training, and would fall if another began?"""
 
     @property
     def last(self) -> int | None:
@@ -99,8 +111,8 @@ class Attempts:
         """Is this a training row: one with a loss, or any row of a run that has given none so far?"""
         return not self.trained or "loss" in record.values or "loss" in record.nulls
 
-    def observe(self, record: Record, *, training: bool) -> str:
-        """Fold in one record; the sentence why a new attempt opens with it, or an empty one."""
+    def observe(self, record: Record, *, training: bool, loss: Baseline | None = None) -> str:
+        """Fold in one record; the sentence why a new attempt opens with it, or an empty one. `loss`: what losses were so far."""
         why = ""
         if record.ids and (known := self.ids.get(record.source)) != record.ids:
             why = self._changed(known, record)
@@ -112,6 +124,10 @@ class Attempts:
         track = self._of(record) if training else None
         if track is not None and not why:
             why = track.fell(record.step, record.epoch)
+        if training and not self.counted:
+            self.counted = _counts(record)
+            if not why and not self.counted and loss is not None:
+                why = _retraces(record.values.get("loss"), loss)
         if why and self.records:
             self._begin(record)
             track = self._of(record) if training else None
@@ -156,13 +172,13 @@ class Attempts:
         current = next((key for key, track in self.tracks.items() if track is self.track), None)
         return {
             "number": self.number, "records": self.records, "since": self.since, "trained": self.trained,
-            "ids": {source: dict(words) for source, words in self.ids.items()}, "track": current,
+            "counted": self.counted, "ids": {source: dict(words) for source, words in self.ids.items()}, "track": current,
             "tracks": {key: [getattr(track, name) for name in Track.__slots__] for key, track in self.tracks.items()},
         }  # fmt: skip
 
     def restore(self, state: dict[str, Any]) -> None:
         self.number, self.records, self.since = state["number"], state["records"], state["since"]
-        self.trained = state["trained"]
+        self.trained, self.counted = state["trained"], state.get("counted", True)
         self.ids = {source: dict(words) for source, words in state["ids"].items()}
         self.tracks = {}
         for key, numbers in state["tracks"].items():
@@ -171,3 +187,20 @@ class Attempts:
                 setattr(track, name, number)
         current = state["track"]
         self.track = self.tracks[current] if current is not None else Track()
+
+
+def _counts(record: Record) -> bool:
+    """Does a row bear more than its own number: a step, an epoch, a time, a learning rate with its schedule?"""
+    if record.source == ONE_VALUE or record.epoch is not None or record.time is not None or "learning_rate" in record.values:
+        return True
+    return record.step is not None and (record.by != "step" or record.step - record.index not in (0, 1))
+
+
+def _retraces(loss: float | None, known: Baseline) -> str:
+    """The sentence for a loss that leaps back to where the first of them stood; empty if it does not."""
+    began = known.beginning
+    if loss is None or not abs(loss - began) <= AGAIN * began or not 0 < known.level <= LEARNED * began or known.held:
+        return ""
+    if not known.mature or not known.stands_out(loss):
+        return ""
+    return f"the loss leaps to {loss:.4g}, {RETRACED} ({began:.4g}), in rows that count nothing of the trainer's own"
