@@ -53,6 +53,9 @@ class AlertFile:
         except OSError as error:
             self.trouble = error.strerror or str(error)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return AlertFile, (self.path.parent, self.most, self.days)  # a copy opens the file itself
+
     def append(self, alerts: Iterable[Mapping[str, Any]]) -> None:
         for alert in alerts:
             self._lines.append(self.path.name, to_json({"schema": SCHEMA, "time": time.time(), **alert}, default=str))

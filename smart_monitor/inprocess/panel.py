@@ -28,19 +28,28 @@ class Panel:
         *,
         repeat: bool = False,
     ) -> None:
+        kinds, tuned = list(kinds), dict(tuned or {})
+        self._made_of = kinds, settings, tuned, repeat
         classes, rules = rule_classes(), {}
         for kind in kinds:
             cls = classes[kind]
-            own = {"kind": kind, "__doc__": cls.__doc__, "__module__": cls.__module__, **(tuned or {}).get(kind, {})}
+            own = {"kind": kind, "__doc__": cls.__doc__, "__module__": cls.__module__, **tuned.get(kind, {})}
             rules[kind] = type(cls.__name__, (cls,), {**own, **({"rearm": 0} if repeat else {})})
         self._engine = Engine(SOURCE, settings, rules)
         self._asked = 0
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _panel, self._made_of  # a copy (of a module that holds a detector, say) has seen nothing yet
 
     def judge(self, values: Mapping[str, float], step: int, *, total: int | None = None) -> list[Finding]:
         """Feed one record under canonical names (`names.py`); what the rules say about it."""
         record = Record(SOURCE, SOURCE, self._asked, step, time=time.time(), values=dict(values), total=total)
         self._asked += 1
         return list(self._engine.replay([record]))
+
+
+def _panel(kinds: list[str], settings: Settings, tuned: dict[str, Mapping[str, Any]], repeat: bool) -> Panel:
+    return Panel(kinds, settings, tuned, repeat=repeat)
 
 
 def window_of(size: int) -> int:

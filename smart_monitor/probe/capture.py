@@ -76,6 +76,9 @@ class Capture:
         self._jobs: queue.Queue[_Job | None] = queue.Queue(WAITING)
         self._thread: threading.Thread | None = None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Capture, (self.directory, self.rank, self.limits)  # a copy has threads of its own
+
     def save(
         self,
         step: int,

@@ -43,6 +43,7 @@ RING = 4
 """Measurements on their way from a device at once; while it is that far behind nothing more is measured."""
 SKIPS = 5
 """Steps in a row that a loss scaler may skip before its infinities count as trouble."""
+COPY = "a copy measures nothing: a probe is made in the process that trains"
 
 _log = logging.getLogger("smart_monitor.probe")
 
@@ -199,6 +200,11 @@ class Probe:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy, of a module that holds its probe, measures nothing: averaged weights are not trained."""
+        kept = {k: vars(self)[k] for k in ("steps", "unmeasured", "directory", "schedule", "rank", "writer")}
+        return kept | {"on": False, "trouble": COPY, "last": {}, "_pending": deque(), "_capture": None, "_hook": None}
 
     # -- measuring ----------------------------------------------------------------------------------
 

@@ -49,6 +49,10 @@ class RecordWriter:
         self._pid = 0
         self._file: int | None = None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Of a copy (of a module that holds us, for averaged weights or for another process) nothing waits yet.
+        return RecordWriter, (self.path, self.every, self._status)
+
     def write(self, record: Mapping[str, Any]) -> None:
         """Take one record in: a flat mapping of strings, numbers, flags and lists of strings, which is not changed any more."""
         if self._pid != os.getpid():
