@@ -114,7 +114,8 @@ class Run:
         self.journal.records = max(self.journal.records, saved.records)
         self.resumed = self.journal.number > 0
         if self.resumed:
-            self.log.info(f"Resumed: {self.journal.records} records in the journal, last step {self.last_step}")
+            count, last = self.journal.records, "" if self.last_step is None else f", last step {self.last_step}"
+            self.log.info(f"Resumed: {count} record{'s' * (count != 1)} in the journal{last}")
         self.opened = True
         if behind:
             self.save(durable=False)

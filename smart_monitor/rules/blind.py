@@ -28,7 +28,7 @@ class Blind(Rule):
         if seconds < moment.settings.blind_after:
             return None
         return Verdict(
-            message=f"blind for {seconds:.0f} s: {moment.record.note}",
+            message=f"blind for {seconds:.0f} s: {moment.record.note.rstrip('.')}",
             advice="Run `smart-monitor doctor` on this directory.",
             metric="blind", value=seconds, threshold=moment.settings.blind_after, strategy="sight",
         )  # fmt: skip

@@ -361,3 +361,19 @@ def test_where_the_trainer_writes_no_status_the_row_that_fired_is_kept_as_one(tm
     row = {"source": "jsonl", "step": 2, "epoch": 0.5, "total_steps": 9, "loss": "NaN", "learning_rate": 0.25}
     assert row == json.loads((kept / "training_status.json").read_text())
     assert 1 == command("replay", kept / "training_status.json").returncode  # it reads like any status
+
+
+def test_a_monitor_that_resumes_before_the_first_record_says_nothing_of_a_step(tmp_path: Path) -> None:
+    with Monitor(tmp_path) as monitor:
+        monitor.goes_on(1)
+        assert 0 == monitor.stop()
+        monitor.start()
+        assert monitor.says("Resumed: ").endswith("Resumed: 0 records in the journal")
+
+
+def test_a_blind_monitor_says_why_in_one_sentence(tmp_path: Path) -> None:
+    Trainer(tmp_path).raw(b"[1, 2]")
+    with Monitor(tmp_path, settings={"SMART_MONITOR_BLIND_AFTER": "1"}) as monitor:
+        assert "training_status.json holds a list where a training status is one JSON object. Run `smart" in monitor.says(
+            "[ALERT]"
+        )
