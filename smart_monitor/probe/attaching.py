@@ -9,12 +9,18 @@ from __future__ import annotations
 import functools
 import logging
 import os
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
 
+from smart_monitor.probe.capture import bytes_of
 from smart_monitor.probe.recorder import Probe
+from smart_monitor.probe.records import batch_size_of
+
+EARLIER = 32 << 20
+"""Bytes of batches up to which those of a step's earlier micro-batches are remembered: memory is the training's."""
 
 _log = logging.getLogger("smart_monitor.probe")
 
@@ -27,7 +33,9 @@ class Attached:
         self.probe: Probe | None = None
         """None before training begins, and if the model cannot be measured."""
         self._losses: list[Tensor] = []
-        self._batch: Any = None
+        self._batches: deque[tuple[Any, int]] = deque()
+        """Those of the step's micro-batches, and their bytes."""
+        self._samples = 0
         self._measured = -1
 
     def begin(self, model: nn.Module, optimizer: Any, directory: Any, scaler: Any = None) -> None:
@@ -44,8 +52,14 @@ class Attached:
         """The loss of a micro-batch, as a share of the step's, before anything filters it."""
         if isinstance(loss, Tensor) and self.probe is not None and len(self._losses) < 10_000:
             self._losses.append(loss.detach())
-        if batch is not None:
-            self._batch = batch
+        if batch is not None and self.probe is not None:
+            try:
+                self._batches.append((batch, bytes_of(batch)))
+                self._samples += batch_size_of(batch) or 0
+            except Exception as error:  # a batch is somebody else's object
+                _log.debug("A batch cannot be read: %s", error)
+            while len(self._batches) > 1 and sum(size for _, size in self._batches) > EARLIER:
+                self._batches.popleft()
 
     def measure(self, step: int, **facts: Any) -> None:
         """Measure this step, once."""
@@ -57,8 +71,11 @@ class Attached:
             loss = sum(losses[1:], losses[0]) if losses else None
         except Exception:  # of different shapes or devices: then without
             loss = None
-        batch, self._batch = self._batch, None
-        self.probe.step(loss, step=step, batch=batch, **facts)
+        batches, samples = [batch for batch, _ in self._batches], self._samples
+        self._batches.clear()
+        self._samples = 0
+        batch = batches if len(batches) > 1 else batches[0] if batches else None
+        self.probe.step(loss, step=step, batch=batch, batch_size=samples or None, **facts)
 
     def end(self) -> None:
         """Training is over."""

@@ -18,7 +18,7 @@ import secrets
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,11 @@ class Limits:
     """What stays free on the disk at least."""
     lines: int = 10_000
     """Lines of anomalies_rank_R.jsonl written by one process."""
+
+
+def bytes_of(batch: Any) -> int:
+    """Of the tensors in a batch that `Capture` would find."""
+    return sum(leaf.numel() * leaf.element_size() for _, leaf in _leaves(batch, "", 0) if isinstance(leaf, Tensor))
 
 
 def rng_state() -> dict[str, Tensor]:
@@ -275,7 +280,7 @@ def _leaves(value: Any, name: str, depth: int) -> Iterator[tuple[str, Any]]:
     if isinstance(value, Mapping) or hasattr(value, "items"):
         inner = iter(value.items())
     elif is_dataclass(value) and not isinstance(value, type):
-        inner = iter(asdict(value).items())
+        inner = ((each.name, getattr(value, each.name)) for each in fields(value))  # asdict would copy its tensors
     elif isinstance(value, Sequence) and not isinstance(value, str | bytes):
         inner = iter(enumerate(value))
     for key, item in inner or ():

@@ -59,7 +59,8 @@ class Sample:
 def test_batches_of_any_shape_are_taken_apart_and_names_are_safe(tmp_path: Path) -> None:
     capture = Capture(tmp_path)
     bare = torch.ones(2, dtype=torch.bfloat16)
-    batch = [bare, (Sample(torch.zeros(3), 0.5), {"../up/and away": torch.ones(1).expand(4)}), "some text", object()]
+    made = torch.zeros(3, requires_grad=True) * 2  # which cannot be deep-copied
+    batch = [bare, (Sample(made, 0.5), {"../up/and away": torch.ones(1).expand(4)}), "some text", object()]
     capture.save(1, batch=batch)
     capture.save(1, batch=torch.eye(2))
     assert capture.flush(60)

@@ -15,6 +15,7 @@ if any(importlib.util.find_spec(name) is None for name in needed):
     pytest.skip("frameworks are not installed: scripts/test --all makes their environment", allow_module_level=True)
 
 import torch  # noqa: E402
+from safetensors.torch import load_file  # noqa: E402
 from torch import nn  # noqa: E402
 
 from smart_monitor.probe import ProbeCallback, ProbeMixin, Schedule, attach  # noqa: E402
@@ -76,9 +77,33 @@ def test_transformers_gradients_before_clipping_and_the_loss_before_the_filter(t
     logged = [row["loss"] for row in trainer.state.log_history if "loss" in row]
     assert [r["loss"] for r in found] == pytest.approx(logged, rel=1e-3)
     assert {"grad_layer/body.weight", "grad_layer/head.bias"} < found[0].keys()
-    assert (found[0]["batch_size"], found[0]["total_steps"]) == (4, 4)
+    assert (found[0]["batch_size"], found[0]["total_steps"]) == (2 * 4, 4)
     assert attached.probe is not None
     assert "" == attached.probe.trouble
+
+
+@pytest.mark.parametrize("bad", [0, 1, 2])
+def test_of_accumulated_micro_batches_the_one_that_was_not_finite_is_kept_too(tmp_path: Path, bad: int) -> None:
+    from transformers import Trainer, TrainingArguments
+
+    seen: list[torch.Tensor] = []
+
+    class Breaking(Trainer):
+        def compute_loss(self, model: nn.Module, inputs: dict[str, torch.Tensor], *given: Any, **named: Any) -> Any:
+            seen.append(inputs["x"].clone())
+            return super().compute_loss(model, inputs, *given, **named) * (math.nan if len(seen) == 4 + bad else 1.0)
+
+    args = TrainingArguments(
+        output_dir=str(tmp_path), max_steps=2, per_device_train_batch_size=2, gradient_accumulation_steps=3, report_to=[],
+        use_cpu=True, save_strategy="no", disable_tqdm=True,
+    )  # fmt: skip
+    trainer = Breaking(Regression(), args, train_dataset=rows())
+    attach(trainer)
+    trainer.train()
+    (line,) = (json.loads(text) for text in (tmp_path / "anomalies/anomalies_rank_0.jsonl").read_text().splitlines())
+    assert line["step"] == 2
+    kept = [load_file(tmp_path / line["batch_info"][f"{at}.x_path"])[f"{at}.x"] for at in range(3)]
+    assert all(torch.equal(*pair) for pair in zip(kept, seen[3:6], strict=True))
 
 
 def test_transformers_a_nan_that_its_log_hides_is_recorded_and_kept(tmp_path: Path) -> None:
