@@ -347,6 +347,7 @@ class Judge:
             "loss": 0.0 if moment.zero_loss else loss, "accuracy": accuracies[-1] if accuracies else None,
             "learning_rate": self.rate, "loss_history": losses, "accuracy_history": accuracies,
             "best_loss": best["best"] if best else None, "best_loss_step": best["step"] if best else None,
+            **({} if moment.record.by == "step" else {"by": moment.record.by}),
         }  # fmt: skip
 
     # -- state ------------------------------------------------------------------------------------

@@ -147,7 +147,8 @@ class Decision:
     """A snapshot that the engine wants kept, or says why it is held back (`gated`).
 
     `facts` are the judged figures for metadata.json: loss, accuracy, learning_rate, histories,
-    best_loss and best_loss_step, as they stood at the firing record.
+    best_loss and best_loss_step, as they stood at the firing record; and `by`, what its step counts
+    where that is not steps.
     """
 
     id: str

@@ -66,6 +66,15 @@ def test_of_several_the_append_only_logs_are_trusted_before_the_one_value_file_a
     assert found.sentences()[0] == "Reads metrics.jsonl (JSON lines): every metric it gives is judged from it."
 
 
+def test_a_log_that_tells_at_once_is_read_beside_a_history_that_comes_with_checkpoints_only(tmp_path: Path) -> None:
+    put(tmp_path, *WRITERS["text"])
+    put(tmp_path, *WRITERS["trainer_state"])
+    assert ["train.log", str(tmp_path)] == chosen(tmp_path)
+    assert [str(tmp_path)] == chosen(tmp_path, live=False)  # afterwards it is all there, with its steps
+    put(tmp_path, *WRITERS["tensorboard"])
+    assert "train.log" not in chosen(tmp_path)
+
+
 def test_of_several_runs_of_one_format_the_newest_is_read_and_numbers_are_counted_as_numbers(tmp_path: Path) -> None:
     for version in (2, 9, 10):
         put(tmp_path, f"lightning_logs/version_{version}/metrics.csv", "step,loss\n1,0.5\n")

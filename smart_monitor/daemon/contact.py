@@ -17,7 +17,8 @@ class Contact:
         self.met = met
         self._whole = whole
         self._count = 0
-        self._steps: list[int | None] = []
+        self._ends: tuple[Record, ...] = ()
+        """The first and the last of them."""
 
     @property
     def historical(self) -> bool:
@@ -31,15 +32,21 @@ class Contact:
         """
         if self.historical and records:
             self._count += len(records)
-            self._steps = [self._steps[0] if self._steps else records[0].step, records[-1].step]
+            self._ends = (self._ends or records)[0], records[-1]
         if self.met or seen.torn or seen.retry_in == 0.0:
             return False
         self.met = True
         if self._count:
-            first, last = self._steps
-            steps = f"step {last}" if self._count == 1 else f"steps {first}–{last}"
-            log.info(f"Caught up: {self._count} record{'s' * (self._count != 1)} stood there already ({steps})")
+            log.info(f"Caught up: {self._count} record{'s' * (self._count != 1)} stood there already{_between(*self._ends)}")
         return True
+
+
+def _between(first: Record, last: Record) -> str:
+    """Which steps these are, or, where rows tell fractions of epochs only, which epochs; empty if they tell neither."""
+    for unit, begins, ends in (("step", first.step, last.step), ("epoch", first.epoch, last.epoch)):
+        if begins is not None and ends is not None:
+            return f" ({unit} {ends:.15g})" if first is last else f" ({unit}s {begins:.15g}–{ends:.15g})"
+    return ""
 
 
 def hole(record: Record, judge: Judge | None) -> tuple[int, str]:

@@ -15,6 +15,7 @@ from smart_monitor.daemon.place import Place
 from smart_monitor.engine import Engine
 from smart_monitor.model import RECORD, Checkpoint, Decision, Record, finding_json, iso, to_json
 from smart_monitor.snapshots.choose import Lineage, Moment, Option, begun, distance, is_before, last_good, latest, nearest
+from smart_monitor.snapshots.job import counts_steps
 from smart_monitor.snapshots.store import Choice, Intent, Needs, Store, StoreEvent
 
 NEARER = "nearer"
@@ -48,7 +49,7 @@ class Keeper:
             if not decision.findings:  # an incident that lasts: it began when it was found
                 when = self._onset or when
             self._onset = when
-        chosen, good = self._chosen(best, Moment(decision.step if best else _onset(decision), when))
+        chosen, good = self._chosen(best, _moment(decision.step if best else _onset(decision), when, decision.facts))
         if decision.only_if_newer and (chosen is None or _identity(chosen.checkpoint) == self._kept):
             return False
         if self._best_raw is not None and self._best_raw[0] == decision.record:
@@ -98,7 +99,7 @@ class Keeper:
         """What there is to keep for a promise now: what was chosen when it was given, if that still stands."""
         self.holding.look()
         best = _is_best(intent.reason)
-        moment = Moment(intent.metadata["step"] if best else _onset_of(intent.metadata), intent.needs.onset)
+        moment = _moment(intent.metadata["step"] if best else _onset_of(intent.metadata), intent.needs.onset, intent.metadata)
         chosen, good = self._chosen(best, moment)
         first = self._held(intent.needs.hold)
         chosen, good = first or chosen, self._held(intent.needs.good) or good
@@ -140,7 +141,7 @@ class Keeper:
         """The checkpoint that a decision about that moment is about, and the last good one before it; both held if possible."""
         judge = self._engine.judge()
         began = begun(judge.attempts.since, time.time()) if judge is not None else None
-        lineage = Lineage(began, judge.attempts.track.first if judge is not None else None)
+        lineage = Lineage(began, judge.attempts.track.first if judge is not None and judge.by == "step" else None)
         for _ in range(self._settings.hold_ring + 3):
             options = self.holding.options()
             found = nearest(options, lineage, moment) if best else latest(options, lineage.since)
@@ -172,7 +173,7 @@ class Keeper:
         self, decision: Decision, facts: Mapping[str, Any], status: bytes | None, chosen: Option | None, when: float | None
     ) -> None:
         """The checkpoint written next may lie nearer to the best step than the one there is."""
-        away = distance(chosen.checkpoint, Moment(decision.step, when)) if chosen else None
+        away = distance(chosen.checkpoint, _moment(decision.step, when, facts)) if chosen else None
         self.holding.extra.pop("follow", None)
         self.holding.fresh.clear()  # those were there to choose from
         if away != 0.0:
@@ -188,7 +189,7 @@ class Keeper:
         """The first checkpoint completed after a best model's: kept as well if it is nearer."""
         told = self.holding.extra.pop("follow")
         self.holding.save()
-        away = distance(found, Moment(told["step"], told["when"]))
+        away = distance(found, _moment(told["step"], told["when"], told["facts"]))
         if away is None or (told["away"] is not None and away >= told["away"]):
             return
         decision = Decision(
@@ -212,6 +213,10 @@ def status_of(record: Record) -> bytes | None:
     head |= {"total_steps": record.total, "timestamp": iso(record.time)}
     given = {name: value for name, value in head.items() if value is not None}
     return to_json(given | dict(record.values) | dict.fromkeys(record.nulls), ensure_ascii=False).encode() + b"\n"
+
+
+def _moment(step: int | None, when: float | None, facts: Mapping[str, Any]) -> Moment:
+    return Moment(step if counts_steps(facts) else None, when)
 
 
 def _is_best(reason: str) -> bool:

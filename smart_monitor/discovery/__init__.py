@@ -192,12 +192,17 @@ def _choose(found: Found, places: list[Seen], only: str, live: bool, look: _Look
                 replace(s, why="a database is read for replay only, so that no reader holds up its writer") for s in mine
             ]
             continue
-        elif described.last_resort and found.chosen:
+        elif described.last_resort and any(not live or _is_better(s.format, described) for s in found.chosen):
             found.others += [replace(s, why="better sources were found") for s in mine]
             continue
         _of_one_format(found, mine, newest, look, asked=bool(only))
     found.chosen.sort(key=lambda s: (s.format.order, _PROBE.match(s.place.name) is None, s.rank or 0))
     found.chosen = [replace(s, why=_reason(s, found.chosen[:at])) for at, s in enumerate(found.chosen)]
+
+
+def _is_better(other: Format, last: Format) -> bool:
+    """Than a last resort, while training goes on? What is trusted less and comes later, as with a checkpoint only, is not."""
+    return other.order < last.order or not other.late
 
 
 def _of_one_format(found: Found, mine: list[Seen], newest: float, look: _Look, *, asked: bool) -> None:

@@ -16,9 +16,9 @@ from smart_monitor.snapshots.intents import Intent
 from smart_monitor.snapshots.names import shown
 
 _ORDER = (
-    "schema", "id", "timestamp", "time", "reason", "snapshot_name", "run", "attempt", "step", "onset_step", "loss", "accuracy",
-    "learning_rate", "triggers", "loss_history", "accuracy_history", "best_loss", "best_loss_step", "findings", "checkpoint",
-    "last_good", "rollback", "missing", "files", "monitor",
+    "schema", "id", "timestamp", "time", "reason", "snapshot_name", "run", "attempt", "step", "by", "onset_step", "loss",
+    "accuracy", "learning_rate", "triggers", "loss_history", "accuracy_history", "best_loss", "best_loss_step", "findings",
+    "checkpoint", "last_good", "rollback", "missing", "files", "monitor",
 )  # fmt: skip
 
 
@@ -173,9 +173,14 @@ def _described(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def _good(checkpoint: Checkpoint, metadata: Mapping[str, Any]) -> dict[str, Any]:
-    onset = _onset(metadata)
+    onset = _onset(metadata) if counts_steps(metadata) else None
     before = None if onset is None or checkpoint.step is None else onset - checkpoint.step
     return {**_described(checkpoint), "steps_before_onset": before}
+
+
+def counts_steps(facts: Mapping[str, Any]) -> bool:
+    """Can the step of a record be held against those of checkpoints? An epoch can't: these are named by steps."""
+    return bool(facts.get("by", "step") == "step")
 
 
 def _onset(metadata: Mapping[str, Any]) -> int | None:
@@ -191,7 +196,8 @@ def rollback(metadata: Mapping[str, Any], choice: Choice) -> dict[str, Any] | No
     """
     if str(metadata.get("reason", "")).startswith("best_model"):
         return None
-    newest, onset, tainted = choice.checkpoint, _onset(metadata), choice.tainted
+    newest, tainted = choice.checkpoint, choice.tainted
+    onset = _onset(metadata) if counts_steps(metadata) else None
     if tainted is None and newest is not None and newest.step is not None and onset is not None:
         tainted = newest.step >= onset
     resume = newest if tainted is False else choice.last_good
@@ -202,7 +208,7 @@ def rollback(metadata: Mapping[str, Any], choice: Choice) -> dict[str, Any] | No
         text = f"{shown(newest.name)} was saved at or after the onset" + ("" if onset is None else f" (step {onset})")
         text += "" if resume else ": resume from an earlier one"
     elif tainted is None and newest is not None:
-        text = f"{shown(newest.name)} tells no step"
+        text = f"{shown(newest.name)} tells no step" if counts_steps(metadata) else "The steps of the run are not known"
     else:
         text = ""
     if resume is not None:
@@ -217,6 +223,9 @@ def _suspects(metadata: Mapping[str, Any], resume: Checkpoint | None) -> tuple[l
     step, onset = metadata.get("step"), _onset(metadata)
     if step is None or onset is None:
         return None, "the steps before this snapshot"
+    if not counts_steps(metadata):
+        unit = f"{metadata['by']}s" if onset < step else metadata["by"]
+        return None, f"{unit} {onset}\N{EN DASH}{step}" if onset < step else f"{unit} {step}"
     first = min(onset, step) if resume is None or resume.step is None else min(resume.step + 1, step)
     first = max(0, first)
     return [first, step], f"steps {first}\N{EN DASH}{step}" if first < step else f"step {step}"

@@ -13,7 +13,7 @@ import pytest
 from smart_monitor.daemon.keeper import Keeper
 from smart_monitor.daemon.place import Place
 from smart_monitor.engine import Engine
-from smart_monitor.model import Decision
+from smart_monitor.model import Decision, Record
 from smart_monitor.registry import rule_classes
 from smart_monitor.snapshots.intents import Needs
 from tests.checkpoints.trees import hf_checkpoint
@@ -85,6 +85,15 @@ def test_the_status_kept_for_a_best_model_that_waited_at_a_gate_is_its_own(
     assert best is not None
     assert other is not None
     assert (b'{"loss": 0.5}', b'{"loss": 0.4}') == (best["status"], other["status"])
+
+
+def test_where_records_count_epochs_time_tells_what_was_saved_before_the_trouble(kept: Kept) -> None:
+    kept.save(600)  # behind epoch 7, if one could say so
+    record = Record("r", "text", 3, step=7, by="epoch", seen=time.time() + 1)
+    kept.keeper.holding.standings.heed(record, Engine("r", ROOMY, rule_classes()))
+    found = kept.keep(replace(decision(), step=7, onset_step=7, facts={"by": "epoch"}))
+    assert found is not None
+    assert ("epoch", "checkpoint-600") == (found["by"], found["rollback"]["resume_from"])
 
 
 def test_a_last_good_checkpoint_that_was_lost_from_its_hold_is_named_as_missing(kept: Kept) -> None:

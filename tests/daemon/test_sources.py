@@ -150,6 +150,23 @@ def test_what_stands_there_at_first_contact_is_history_however_much(tmp_path: Pa
     assert 1 == len(monitor.snapshots())
 
 
+def test_what_the_trainer_prints_is_judged_at_once_also_when_a_checkpoint_has_brought_its_history(tmp_path: Path) -> None:
+    def printed(step: int) -> None:
+        append(tmp_path / "train.log", f"{{'loss': {loss(step)}, 'grad_norm': 1.0, 'epoch': {step / 100}}}\n".encode())
+
+    for step in range(1, 31):
+        printed(step)
+    with Monitor(tmp_path, settings={"SMART_MONITOR_POLL_INTERVAL": "0.2"}) as monitor:
+        monitor.says("Caught up: 30 records stood there already (epochs 0.01–0.3)")
+        trainer_state(tmp_path, 30)
+        monitor.says("From now on reads")
+        for step in range(31, BAD + 1):
+            printed(step)
+        until(lambda: "nan" in monitor.findings(), "the NaN, before the next checkpoint")
+        assert 0 == monitor.stop()
+    assert BAD == sum(line["kind"] == "record" for line in monitor.journal())
+
+
 def test_once_judges_all_of_it_also_a_row_that_waits(tmp_path: Path) -> None:
     write(tmp_path, ["tensorboard"], range(1, BAD + 1))
     (path,) = (tmp_path / "runs").iterdir()

@@ -111,3 +111,28 @@ def test_the_rollback_names_the_newest_from_before_the_onset_or_else_the_last_go
     )
     told = rollback({"step": 600, "onset_step": 590, "reason": "nan"}, choice)
     assert {"resume_from": resume, "suspect_steps": suspect, "text": words} == told
+
+
+@pytest.mark.parametrize(
+    ("tainted", "resume", "words"),
+    [
+        (False, "checkpoint-600", "Resume from checkpoint-600 (step 600); look at epochs 6–7."),
+        (
+            True, "checkpoint-500",
+            (
+                "checkpoint-600 was saved at or after the onset: resume from checkpoint-500 (step 500) in last_good/; "
+                "look at epochs 6–7."
+            ),
+        ),
+        (
+            None, "checkpoint-500",
+            "The steps of the run are not known: resume from checkpoint-500 (step 500) in last_good/; look at epochs 6–7.",
+        ),
+    ],
+)  # fmt: skip
+def test_where_records_count_epochs_these_are_not_held_against_the_steps_of_checkpoints(
+    tainted: bool | None, resume: str, words: str
+) -> None:
+    choice = Choice(checkpoint=at(600).checkpoint, last_good=at(500).checkpoint, tainted=tainted)
+    told = rollback({"step": 7, "onset_step": 6, "by": "epoch", "reason": "nan"}, choice)
+    assert {"resume_from": resume, "suspect_steps": None, "text": words} == told
