@@ -11,14 +11,21 @@ from smart_monitor.sources import Pass
 
 
 class Contact:
-    """Counts what stood there. `met`: it was all taken in already; `whole`: it is to be judged as if it were new."""
+    """Counts what stood there. `met`: it was all taken in, be it long ago; `whole`: it is to be judged as if it were new."""
 
     def __init__(self, *, met: bool, whole: bool) -> None:
         self.met = met
+        self.current = False
+        """Was all read that stood there at this start?"""
         self._whole = whole
         self._count = 0
         self._ends: tuple[Record, ...] = ()
         """The first and the last of them."""
+
+    def begin(self, *, met: bool) -> None:
+        """A start, or a new beginning: the first look is yet to come."""
+        self.met |= met
+        self.current = False
 
     @property
     def historical(self) -> bool:
@@ -33,7 +40,10 @@ class Contact:
         if self.historical and records:
             self._count += len(records)
             self._ends = (self._ends or records)[0], records[-1]
-        if self.met or seen.torn or seen.retry_in == 0.0:
+        if seen.torn or seen.retry_in == 0.0:
+            return False
+        self.current = True
+        if self.met:
             return False
         self.met = True
         if self._count:

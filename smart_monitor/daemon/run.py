@@ -105,7 +105,7 @@ class Run:
         self.word, self.unseen = saved.word, saved.unseen
         self.trainer.restore(saved.process)
         again = recovery.recover(self, saved)
-        self.contact.met = self.met or saved.met or again.lived
+        self.contact.begin(met=saved.met or again.lived)
         self.source = RunSource(self.place.base, self.name, self.settings, final=self.judge_all)
         # Where the state is older than the journal: what stands in that is not to be read as new.
         self.cursor = self.source.taken_up(saved.cursor, again.last, again.counts)
@@ -381,8 +381,8 @@ class Run:
 
     @property
     def met(self) -> bool:
-        """Was all taken in that stood there when we met the run?"""
-        return self.contact.met
+        """Was all taken in that stood there when we met the run, and when we came back to it?"""
+        return self.contact.met and self.contact.current
 
     @property
     def seen(self) -> Sequence[Mapping[str, Any]]:
