@@ -114,7 +114,7 @@ def _monitor(place: Any, known: dict[str, Any] | None) -> Iterator[Check]:
 
 def _source(base: Path, settings: Settings, known: dict[str, Any] | None) -> Iterator[Check]:
     """What there is to be read, what of it is of use, and what is missing."""
-    from smart_monitor.discovery import find
+    from smart_monitor.discovery import find, nameless
     from smart_monitor.following import options_of
     from smart_monitor.following.part import amount
     from smart_monitor.sources.status_json import StatusFile
@@ -143,8 +143,11 @@ def _source(base: Path, settings: Settings, known: dict[str, Any] | None) -> Ite
     if not readable:
         paths = StatusFile(base, base.name).paths
         yield Check("bad", f"nothing to read in {base}",
-                    f"The trainer must write {paths[0]} (or {paths[1]}), JSON lines, TensorBoard events or CSV there, or "
-                    "you give the directory where it does with --base-dir.")  # fmt: skip
+                    f"The trainer must write {paths[0]} (or {paths[1]}), JSON lines, TensorBoard events, CSV or a log there, "
+                    "or you give the directory where it does with --base-dir.")  # fmt: skip
+        for file in nameless(base, options):
+            yield Check("note", f"{found.shown(file)} could be read ({file.format.title}) if it is asked for",
+                        f"smart-monitor watch --base-dir {base} --source {found.shown(file)}")  # fmt: skip
     else:
         names = ", ".join(sorted(given)[:20]) or "no metric yet"
         mend = "" if "loss" in given else "Without a loss most rules have nothing to judge."

@@ -155,6 +155,18 @@ def _named(base: Path, only: str, options: Options | None = None) -> Seen | None
         return None
 
 
+def nameless(base: Path, options: Options | None = None) -> list[Seen]:
+    """Files in `base` itself that are called like those of no format and could be read all the same, if asked for."""
+    try:
+        with os.scandir(base) as listed:
+            files = [e for e in listed if not named(e.name) and not e.name.startswith(".") and e.is_file()]
+        files.sort(key=lambda e: e.stat().st_mtime, reverse=True)
+        found = [format_of(Path(entry.path), options) for entry in files[:MAX_LOOKED_INTO]]
+    except OSError:
+        return []
+    return [seen for seen in found if seen is not None]
+
+
 def unknown(base: Path, only: str, options: Options | None = None) -> str:
     """Why `only` can be no source of a live run, as a sentence; empty if it may be one. Raises nothing."""
     names = [f.name for f in formats() if f.live]

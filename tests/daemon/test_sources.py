@@ -236,6 +236,18 @@ def test_what_a_database_holds_is_said_to_be_for_replay(tmp_path: Path) -> None:
     assert "--source mlflow_db" in examined
 
 
+def test_doctor_names_the_files_that_are_called_like_nobodys_and_could_be_read(tmp_path: Path) -> None:
+    append(tmp_path / "stdout", b"step 1 | loss 2.0\n")
+    append(tmp_path / "model.bin", bytes(range(256)) * 100)
+    examined = command("doctor", "--base-dir", tmp_path).stdout
+    assert "stdout could be read (a text log) if it is asked for" in examined
+    assert f"-> smart-monitor watch --base-dir {tmp_path} --source stdout" in examined
+    assert "model.bin could" not in examined
+    with Monitor(tmp_path, arguments=("--source", "stdout")) as monitor:
+        monitor.says("Caught up: 1 record")
+        assert 0 == monitor.stop()
+
+
 def test_a_pattern_of_the_user_is_followed_live(tmp_path: Path) -> None:
     (tmp_path / "smart_monitor.toml").write_text(r"""log_patterns = ['T (?P<step>\d+) L=(?P<loss>\S+)']""" + "\n")
     with Monitor(tmp_path) as monitor:
