@@ -14,7 +14,7 @@ from smart_monitor.inprocess.measuring import Measure
 from smart_monitor.inprocess.numbers import scalar
 from smart_monitor.probe.direction import Direction
 from smart_monitor.probe.gradients import Gradients
-from smart_monitor.probe.parameters import held_parameters
+from smart_monitor.probe.parameters import can_learn, held_parameters
 from smart_monitor.probe.records import memory_figures
 from smart_monitor.probe.weights import Distribution, Updates
 
@@ -54,7 +54,7 @@ class MetricsCollector:
         if self._ended:
             found["step_time"] = now - self._ended
         self._ended = now
-        parameters = tuple(map(id, model.parameters()))
+        parameters = tuple(id(p) for p in model.parameters() if can_learn(p))
         if parameters and parameters != self._known:
             self._begin(model, parameters)
         if gradients is not None:

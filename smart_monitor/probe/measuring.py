@@ -41,9 +41,9 @@ class Measuring:
     def begin(self) -> None:
         """Make the meters for the parameters that the model has now. Raises CannotMeasure."""
         model, schedule, exact, in_backward = self._model, self.schedule, self._exact, self._in_backward
-        held = held_parameters(model)
-        if any(h.parameter.is_meta or is_lazy(h.parameter) for h in held):
+        if any(is_lazy(p) or p.is_meta for p in model.parameters()):
             raise CannotMeasure("The model holds parameters without values (meta, lazy); make the probe when they have some.")
+        held = held_parameters(model)
         self.names = [h.name for h in held]
         self.meter = HookedMeter(model, held) if in_backward else GradientMeter(model, held)
         self._known = self._parameters()

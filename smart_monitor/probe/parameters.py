@@ -44,7 +44,7 @@ class Held:
 
 
 def held_parameters(model: nn.Module) -> list[Held]:
-    """The parameters of a model under the names its author knows, without empty ones. Raises CannotMeasure."""
+    """The parameters of a model under the names its author knows, without empty and lazy ones. Raises CannotMeasure."""
     world = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
     found = []
     prefix = "module." if type(model).__name__ in ("DistributedDataParallel", "DataParallel") else ""
@@ -56,14 +56,19 @@ def held_parameters(model: nn.Module) -> list[Held]:
             raise CannotMeasure("DeepSpeed ZeRO-3 keeps gradients out of sight; its own gradient norm is in the trainer's log.")
         for wrapper in _WRAPPERS:
             name = name.replace(wrapper, "")
-        if not is_lazy(parameter) and not parameter.numel():
-            continue  # nothing that could learn, or be dead
+        if not can_learn(parameter):
+            continue
         distributed = hasattr(parameter, "placements")
         weight = _shards(parameter) / world if distributed else 1.0 / world
         found.append(Held(name.removeprefix(prefix), parameter, weight, distributed))
     if not found:
         raise CannotMeasure("The model has no parameters (yet); make the probe when its layers exist.")
     return found
+
+
+def can_learn(parameter: Tensor) -> bool:
+    """Does it hold elements? An empty one is never dead, a lazy one has none yet; DeepSpeed's are elsewhere."""
+    return hasattr(parameter, "ds_id") or (not is_lazy(parameter) and parameter.numel() > 0)
 
 
 def _shards(parameter: Any) -> int:

@@ -198,6 +198,23 @@ def test_a_model_may_grow_get_other_parameters_and_be_copied():
     assert monitor.check_gradients()["global_grad_norm"] == pytest.approx(math.sqrt(19))
 
 
+def test_layers_that_have_nothing_to_learn_yet_are_no_trouble():
+    empty = nn.Identity()
+    empty.weight = nn.Parameter(torch.zeros(0, 4))
+    for layer in (nn.LazyLinear(1), empty, nn.ReLU()):
+        stats = GradientHealthMonitor(layer).check_gradients()
+        assert (stats["global_grad_norm"], stats["has_nan"], stats["recommendations"]) == (0.0, False, [])
+        model = nn.Sequential(nn.Linear(6, 6), layer)
+        monitor = GradientHealthMonitor(model)
+        model(torch.randn(16, 6)).sum().backward()
+        stats = monitor.check_gradients()
+        assert stats["global_grad_norm"] == pytest.approx(math.hypot(*norms(model).values()), rel=1e-6)
+        assert stats["layers_with_zero_grads"] == []
+    empty.weight.ds_id = 0
+    with pytest.raises(ValueError, match="DeepSpeed ZeRO-3 keeps gradients out of sight"):
+        GradientHealthMonitor(empty).check_gradients()
+
+
 def test_what_cannot_be_meant_is_refused():
     for option in ("grad_clip_threshold", "vanishing_threshold", "exploding_threshold", "log_frequency"):
         with pytest.raises(ValueError, match=f"{option} must be a number above 0"):
