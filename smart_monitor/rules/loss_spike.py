@@ -3,9 +3,12 @@ from typing import ClassVar
 from smart_monitor.config import Settings
 from smart_monitor.rules import ANY, Moment, Rule, Verdict, percent
 from smart_monitor.rules._strategies import Crossing, asked_for, crossing
+from smart_monitor.stats.attempts import RETRACED
 from smart_monitor.stats.baseline import Baseline
 
 NEVER_WAITS = 10.0
+SOON = 3
+"""Records in which no training that begins learns half of what the one before it had."""
 
 
 class LossSpike(Rule):
@@ -26,7 +29,8 @@ class LossSpike(Rule):
     (`step_change`) above the one before; `fixed_loss_threshold` a loss above that. The guard decides on all.
 
     Critical as soon as a second value in a row is back at the median of the run's first 5, when the level had
-    fallen to half of that: what was learned is lost.
+    fallen to half of that: what was learned is lost. Where rows count nothing and the loss leaps back to the run's first,
+    `restart` tells it; if more than half of the leap is gone within 3 records it was a spike, and that is told then.
 
     Judges from: 3 earlier values; ten times the mean of two never waits.
 
@@ -48,6 +52,10 @@ class LossSpike(Rule):
 
     def judge(self, moment: Moment, metric: str) -> Verdict | None:
         loss, base, settings = moment.values[metric], moment.baselines[metric], moment.settings
+        if RETRACED in moment.restarted:
+            self.memory = {"leapt": [loss, moment.before[metric], moment.record.index, moment.step]}
+        elif "leapt" in self.memory and base.arrived <= SOON:
+            return self._no_restart(moment, metric)
         if base.admitted < self.earlier or loss - loss != 0:  # what is not finite is the business of `nan`
             return None
         found = _above_mean(loss, base, settings)
@@ -73,6 +81,21 @@ class LossSpike(Rule):
             advice="Check the learning rate and this step's data; if the loss stays up, resume from a checkpoint before it.",
             metric=metric, value=loss, baseline=found.baseline, threshold=found.limit, score=score, number=number,
             strategy=found.strategy, severity="critical" if lost else None,
+        )  # fmt: skip
+
+    def _no_restart(self, moment: Moment, metric: str) -> Verdict | None:
+        """What was told as a restart, for the loss stood where training had begun, was a spike if it is back at once."""
+        loss, (leapt, level, record, step) = moment.values[metric], self.memory["leapt"]
+        if not max(loss, 0.0) * loss <= leapt * level:  # more than half way back, where chance multiplies
+            return None
+        del self.memory["leapt"]
+        pct = percent((leapt / level - 1) * 100)
+        return Verdict(
+            message=f"loss {leapt:.4g} at step {step} was {pct} % above its level ({level:.4g}), and no restart: "
+            f"it is {loss:.4g} again at {moment.where}",
+            advice="Check the learning rate and the data of that step.",
+            metric=metric, value=leapt, baseline=level, number=f"{pct}pct", strategy="ratio",
+            onset_record=record, onset_step=step,
         )  # fmt: skip
 
 

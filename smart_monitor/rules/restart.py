@@ -22,7 +22,7 @@ class Restart(Rule):
 
     Formula: the step falls by more than 5 usual step increments or back to its beginning, the epoch
     falls by 2 or back to its first, or an identity word changes. In a log whose rows count nothing (no step but their own
-    number, no epoch, time or learning rate), a loss that stands out and leaps to within 10 % of where training began,
+    number, no epoch, time or learning rate), a loss that stands out and leaps to within 5 % of the very first,
     from half of that or less: another training was appended, or all that was learned is lost, which the
     log does not tell apart. That one is a warning, keeps a checkpoint, and is told in place of a spike.
 

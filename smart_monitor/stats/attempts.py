@@ -24,8 +24,8 @@ PACE_MEMORY = 0.2
 EPOCHS_BACK = 2.0
 MAX_TRACKS = 16
 """Counters told apart at most: sources x what they count."""
-AGAIN = 0.1
-"""By how much, relatively, a second training's first loss may differ from where the first began."""
+AGAIN = 0.05
+"""By how much, relatively, a second training's first loss may differ from the first's."""
 RETRACED = "back where training began"
 ONE_VALUE = "status"
 """The source that a trainer overwrites: nothing is appended to it."""
@@ -80,7 +80,7 @@ class Track:
 class Attempts:
     """Which attempt a record belongs to. State is a handful of numbers for each source."""
 
-    __slots__ = ("counted", "ids", "number", "records", "since", "track", "tracks", "trained")
+    __slots__ = ("began", "counted", "ids", "number", "records", "since", "track", "tracks", "trained")
 
     def __init__(self) -> None:
         self.number = 1
@@ -96,6 +96,8 @@ class Attempts:
         """The counter of the last training row."""
         self.counted = False
         """Has a training row borne anything that goes on with the training, and would fall if another began?"""
+        self.began: float | None = None
+        """The very first loss, where nothing counts."""
 
     @property
     def last(self) -> int | None:
@@ -127,7 +129,7 @@ class Attempts:
         if training and not self.counted:
             self.counted = _counts(record)
             if not why and not self.counted and loss is not None:
-                why = _retraces(record.values.get("loss"), loss)
+                why = self._retraces(record.values.get("loss"), loss)
         if why and self.records:
             self._begin(record)
             track = self._of(record) if training else None
@@ -138,6 +140,20 @@ class Attempts:
             self.track = track
             track.advance(record.step, record.epoch)
         return why
+
+    def _retraces(self, loss: object, known: Baseline) -> str:
+        """The sentence for a loss that leaps back to where the first of them stood; empty if it does not."""
+        began = self.began
+        if not isinstance(loss, float) or loss - loss != 0:
+            return ""
+        if began is None:
+            self.began = loss
+            return ""
+        if not abs(loss - began) <= AGAIN * began or not 0 < known.level <= LEARNED * began or known.held:
+            return ""
+        if not known.mature or not known.stands_out(loss):
+            return ""
+        return f"the loss leaps to {loss:.4g}, {RETRACED} ({began:.4g}), in rows that count nothing of the trainer's own"
 
     def _of(self, record: Record) -> Track:
         key = f"{record.by} {record.source}"
@@ -172,13 +188,14 @@ class Attempts:
         current = next((key for key, track in self.tracks.items() if track is self.track), None)
         return {
             "number": self.number, "records": self.records, "since": self.since, "trained": self.trained,
-            "counted": self.counted, "ids": {source: dict(words) for source, words in self.ids.items()}, "track": current,
+            "counted": self.counted, "began": self.began,
+            "ids": {source: dict(words) for source, words in self.ids.items()}, "track": current,
             "tracks": {key: [getattr(track, name) for name in Track.__slots__] for key, track in self.tracks.items()},
         }  # fmt: skip
 
     def restore(self, state: dict[str, Any]) -> None:
         self.number, self.records, self.since = state["number"], state["records"], state["since"]
-        self.trained, self.counted = state["trained"], state.get("counted", True)
+        self.trained, self.counted, self.began = state["trained"], state.get("counted", True), state.get("began")
         self.ids = {source: dict(words) for source, words in state["ids"].items()}
         self.tracks = {}
         for key, numbers in state["tracks"].items():
@@ -194,13 +211,3 @@ def _counts(record: Record) -> bool:
     if record.source == ONE_VALUE or record.epoch is not None or record.time is not None or "learning_rate" in record.values:
         return True
     return record.step is not None and (record.by != "step" or record.step - record.index not in (0, 1))
-
-
-def _retraces(loss: float | None, known: Baseline) -> str:
-    """The sentence for a loss that leaps back to where the first of them stood; empty if it does not."""
-    began = known.beginning
-    if loss is None or not abs(loss - began) <= AGAIN * began or not 0 < known.level <= LEARNED * began or known.held:
-        return ""
-    if not known.mature or not known.stands_out(loss):
-        return ""
-    return f"the loss leaps to {loss:.4g}, {RETRACED} ({began:.4g}), in rows that count nothing of the trainer's own"

@@ -6,5 +6,5 @@ near loss_spike
 120       source=log loss=4.1         -> restart warning restart_attempt_2 snapshot
 121..199  source=log loss=3.9>0.9~1%
 200..219  source=log loss=0.9~2%
-220       source=log loss=3.8         -> restart warning restart_attempt_3 snapshot
+220       source=log loss=3.85        -> restart warning restart_attempt_3 snapshot
 221..260  source=log loss=3.7>2~1%
