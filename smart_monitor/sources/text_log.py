@@ -47,12 +47,14 @@ _EPOCH_MEAN = re.compile(r"\|\s{0,4}train\s{0,4}\|")
 class TextLog(AppendedFile):
     """The rows of one log. `read` never raises."""
 
+    closes = True
+
     def __init__(self, path: Path, run: str, name: str = "", patterns: tuple[str, ...] = ()) -> None:
         super().__init__(path, run, name)
         self._patterns = UserPatterns(patterns)
 
     def decode(self, fd: int, place: Place, seen: float | None, final: bool) -> Iterator[list[Record]]:
-        for block in blocks(fd, place, final, MAX_LINE, returns=True):
+        for block in blocks(fd, place, final, MAX_LINE, returns=True, closed=_is_whole if place.still else None):
             ids = place.begun(fd)
             found: list[Record] = []
             for line in (block or b"").split(b"\n"):
@@ -121,6 +123,12 @@ class TextLog(AppendedFile):
         place.known = True
         found.append(record_of(self.run, self.name, place.row, reading, ids, seen))
         place.row += 1
+
+
+def _is_whole(line: bytes) -> bool:
+    """Is it a progress bar or a dictionary to its end? What follows on either begins a new line, perhaps hours later."""
+    text = _COLOURS.sub("", line[-MAX_TEXT:].decode("utf-8", "replace")).rstrip()
+    return (text.endswith("]") and bar(text) is not None) or (text.endswith("}") and bool(dictionary(text)))
 
 
 def dictionary(text: str) -> dict[str, Any]:

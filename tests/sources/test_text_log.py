@@ -155,6 +155,26 @@ def test_a_bar_for_each_epoch_counts_on_and_one_that_was_broken_off_begins_anew(
     assert [1, 2, 3, 4, 5, 1, 2, 3] == [step for _, step, _, _ in broken]
 
 
+@pytest.mark.parametrize(
+    ("last", "steps"),
+    [
+        (b"\r 3%|  | 12/375 [00:13<08:00, 1.31s/it, loss=nan]  ", [12]),
+        (b"{'loss': nan, 'step': 12}", [12]),
+        (b"step 12 | loss 2.3", []),  # of 2.3456, perhaps
+        (b"\r 3%|  | 12/375 [00:13<08:00, 1.31s/it, loss=2.3", []),
+    ],
+)
+def test_the_bar_at_which_training_hangs_is_read_once_the_file_rests(path: Path, last: bytes, steps: list[int]) -> None:
+    path.write_bytes(b"step 11 | loss 2.5\n" + last)
+    log = TextLog(path, "run")
+    first = log.read({}, 1e9, 100.0)
+    rested = log.read(first.cursor, 1e9, 105.0)
+    assert ([11], steps) == ([r.step for r in first.records], [r.step for r in rested.records])
+    with path.open("ab") as file:
+        file.write(b"\rstep 13 | loss 2.25\n")
+    assert [13] == [r.step for r in log.read(rested.cursor, 1e9, 106.0).records][-1:]
+
+
 def test_the_mean_over_an_epoch_is_no_loss_where_fairseq_tells_of_the_steps(path: Path) -> None:
     mean = "2021-03-04 10:14:34 | INFO | train | epoch 001 | loss 10.1 | num_updates 200 | train_wall 130\n"
     step = "2021-03-04 10:12:23 | INFO | train_inner | epoch 001:    100 / 200 loss=8.5, num_updates=100\n"
