@@ -74,6 +74,10 @@ class Budget:
         self._seen[(info.st_dev, info.st_ino)] = (*now, found)
         return found
 
+    def close(self) -> None:
+        """The scan is over: what the one before it knew is not asked for again."""
+        self._before = {}
+
 
 @dataclass(slots=True)
 class Candidate:
@@ -102,6 +106,10 @@ class Candidate:
 
     def file(self, seen: Seen) -> Path:
         return self.path if seen.stamp.path == "." else self.path / seen.stamp.path
+
+    def forget(self) -> None:
+        """Let go of what only the scan needs, all but when it changed: of thousands of files that is megabytes."""
+        self.tree, self.neighbours, self.kin = Tree(changed=self.tree.changed), frozenset(), ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,18 +233,18 @@ def _walk(tree: Tree, top: str, relative: str, budget: Budget, now: float, depth
     tree.changed = max(tree.changed, own.st_mtime, own.st_ctime)
     written = put = 0
     with os.scandir(here) as entries:
-        listed = [e for e, _ in zip(entries, range(MAX_ENTRIES + 1), strict=False)]
+        listed = sorted(e.name for e, _ in zip(entries, range(MAX_ENTRIES + 1), strict=False))
     if len(listed) > MAX_ENTRIES:
         tree.problems.append(f"more than {MAX_ENTRIES} entries in {shown(relative) or 'its directory'}")
         return
-    for entry in sorted(listed, key=lambda e: e.name):
-        inner = f"{relative}/{entry.name}" if relative else entry.name
+    for name in listed:
+        inner = f"{relative}/{name}" if relative else name
         try:
-            info = entry.stat(follow_symlinks=False)
+            info = os.lstat(f"{here}/{name}")  # an entry of scandir would keep it until the last is looked at
             ctime = budget.ctime_ns(info) if stat.S_ISREG(info.st_mode) else info.st_ctime_ns
             written, put = max(written, info.st_mtime_ns), max(put, ctime, info.st_mtime_ns)
             if stat.S_ISDIR(info.st_mode):
-                if is_temporary(entry.name):
+                if is_temporary(name):
                     tree.temporary.append(inner)
                 elif depth >= MAX_DEPTH:
                     tree.problems.append(f"{shown(inner)} lies deeper than {MAX_DEPTH} directories")

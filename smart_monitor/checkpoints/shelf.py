@@ -89,6 +89,9 @@ class Shelf:
                 self._judge(folder.path, layout, candidate, known.get(str(candidate.path)))
                 self._looked_at.append(candidate)
         self._watch.set([folder for folder, _ in folders], self._looked_at, began)
+        budget.close()
+        for candidate in self._looked_at:
+            candidate.forget()
 
     def stirred(self) -> bool:
         """Has anything changed since the last scan that asks for another? A bounded number of stats; from any thread."""

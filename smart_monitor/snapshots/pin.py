@@ -148,7 +148,7 @@ class _Hand:
         if (kept.st_dev, kept.st_ino, kept.st_size, kept.st_mtime_ns) != stamp.identity or not stat.S_ISREG(kept.st_mode):
             os.unlink(path, dir_fd=self._into_fd)
             raise Raced(f"{shown(path)} was replaced or overwritten")
-        return FileStamp(stamp.path, kept.st_size, kept.st_dev, kept.st_ino, kept.st_mtime_ns)
+        return stamp  # the same file under another name
 
     def _inside(self, path: str) -> str:
         target = os.path.realpath(os.path.join(self._top, path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from smart_monitor.checkpoints.candidate import Seen
+from smart_monitor.model import FileStamp
 from smart_monitor.snapshots import eager
 from smart_monitor.snapshots.pin import Raced, pin
 from tests.checkpoints.trees import hf_checkpoint, safetensors_bytes, torch_bytes
@@ -325,6 +328,20 @@ def test_what_is_written_on_while_it_is_pinned_is_counted_once(model: Path) -> N
     beside.look()
     assert ["checkpoint-100"] == [h.checkpoint.name for h in beside.look(later=2)]
     assert (1, 1) == (beside.holds.met, beside.holds.kept)
+
+
+def test_of_each_file_of_a_held_checkpoint_one_stamp_stays_in_memory_however_often_it_is_looked_at(model: Path) -> None:
+    hf_checkpoint(model, 100, files=50)
+    beside = Beside(model.parent)
+    for later in (0, 2, 3, 4):
+        beside.look(later)
+    assert ["checkpoint-100"] == beside.names()
+    gc.collect()
+    if (hold := beside.holds.complete[0]).how == "clone":
+        pytest.skip("a clone is another file, with a stamp of its own")
+    inodes = {f.ino for f in hold.files}
+    assert len(inodes) == sum(isinstance(o, FileStamp) and o.ino in inodes for o in gc.get_objects())
+    assert not [o for o in gc.get_objects() if isinstance(o, Seen)]
 
 
 def test_a_link_inside_a_checkpoint_is_held_as_its_target_and_one_that_leads_out_never(model: Path) -> None:
