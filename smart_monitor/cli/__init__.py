@@ -5,6 +5,7 @@ Commands are imported when they are asked for: the daemon must not carry the mem
 
 from __future__ import annotations
 
+import errno
 import importlib
 import io
 import os
@@ -83,5 +84,29 @@ def main() -> None:
     try:
         cli(prog_name="smart-monitor")
     except BrokenPipeError:  # `smart-monitor replay … | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _hush()
         sys.exit(141)
+    except OSError as error:
+        if (sentence := _of_the_user(error)) is None:
+            raise
+        _hush()
+        click.echo(f"Error: {sentence}", err=True)
+        sys.exit(2)
+
+
+def _hush() -> None:
+    """What is still to be written to stdout goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _of_the_user(error: OSError) -> str | None:
+    """What a user did that no command can know of, as a sentence; None if it is something else."""
+    if error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "what it says can't be written: the disk that it goes to is full."
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        if error.errno != errno.ENOENT:
+            return None
+        return 'the current directory is not there any more; if another has taken its place, `cd "$PWD"` goes to it.'
+    return None

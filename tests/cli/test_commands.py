@@ -337,6 +337,18 @@ def test_a_pipe_closed_early_is_no_traceback(tmp_path: Path) -> None:
     assert "" == done.stderr
 
 
+@pytest.mark.parametrize(("line", "said"), [
+    ("mkdir gone && cd gone && rmdir ../gone && {} status", "Error: the current directory is not there any more"),
+    ("{} rules > /dev/full", "Error: what it says can't be written: the disk that it goes to is full."),
+])  # fmt: skip
+def test_what_the_shell_set_up_is_a_sentence_and_no_traceback(tmp_path: Path, line: str, said: str) -> None:
+    done = subprocess.run(
+        line.format(f"{sys.executable} -m smart_monitor"), shell=True, capture_output=True, text=True, check=False, cwd=tmp_path,
+        env=environment() | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert (2, True, 1) == (done.returncode, done.stderr.startswith(said), len(done.stderr.splitlines())), done.stderr
+
+
 def test_on_a_terminal_that_knows_only_ascii_nothing_breaks(tmp_path: Path) -> None:
     base = tmp_path / os.fsdecode(b"gr\xc3\xb6\xff")
     Trainer(base).train(1)
