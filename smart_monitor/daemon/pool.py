@@ -96,7 +96,8 @@ class Pool:
 
     def remove(self, task: Task) -> None:
         """Do it no more."""
-        task.gone = True
+        with self._lock:
+            task.gone, task.due = True, NEVER
 
     def listen(self, fd: int, hear: Callable[[], None]) -> None:
         """Call `hear` whenever `fd` can be read: it must read all there is, and never wait. Raises OSError.
@@ -164,14 +165,15 @@ class Pool:
         """Wait for the next task; None if this thread is one too many."""
         with self._lock:
             while not self._ended and len(self._workers) - self._left <= self.threads:
-                while self._heap and self._is_stale(*self._heap[0]):  # nobody is woken for these
-                    heapq.heappop(self._heap)
+                heap = self._heap
+                while heap and heap[0][0] != heap[0][2].due:  # done, woken or removed since: nobody is woken for these
+                    heapq.heappop(heap)
                 now = time.monotonic()
-                if not self._heap or self._heap[0][0] > now:
-                    self._wait(max(self._heap[0][0] - now, self.grain) if self._heap else None)
+                if not heap or heap[0][0] > now:
+                    self._wait(max(heap[0][0] - now, self.grain) if heap else None)
                     continue
-                _, _, task = heapq.heappop(self._heap)
-                if self._stuck[task.place] >= MOST_OF_ONE:
+                _, _, task = heapq.heappop(heap)
+                if self._stuck.get(task.place, 0) >= MOST_OF_ONE:
                     self._put(task, now + AGAIN)
                     continue
                 task.due, task.since, worker.task = NEVER, now, task
@@ -213,18 +215,13 @@ class Pool:
         """Somebody who waits shall look again."""
         if self._listening and self._ear is not None:
             self._ear.ring()
-        else:
+        elif self._waiting:
             self._turn.notify()
 
     def _pass_on(self) -> None:
         """Who stops waiting lets another listen."""
         if self._waiting and self._listened and not self._listening:
             self._turn.notify()
-
-    @staticmethod
-    def _is_stale(due: float, _number: int, task: Task) -> bool:
-        """Was the task done, woken or removed since this was its time?"""
-        return task.gone or task.since > 0.0 or task.due != due
 
     def _put(self, task: Task, due: float) -> None:
         task.due = due
