@@ -23,18 +23,16 @@ TAIL = 1 << 20
 QUARTER = 900
 """Seconds: in no time zone of today does a day begin anywhere but at a whole quarter of an hour."""
 _NUMBER = b'{"n": '
-_DEFAULTS = Record("", "", -1)._asdict()
+_DEFAULTS = Record("", "", -1)
 _WRITTEN = tuple(name for name in Record._fields if name not in ("run", "values", "kind"))
 
 
 def encode(record: Record, number: int) -> str:
     """One line of the journal, without its newline. What is at its default is left out."""
     line: dict[str, Any] = {"n": number, "kind": record.kind}
-    for name in _WRITTEN:
-        value = getattr(record, name)
-        if value != _DEFAULTS[name]:
-            line[name] = value
-    line["values"] = {name: to_float(value) for name, value in record.values.items()}
+    given = zip(Record._fields, record, _DEFAULTS, strict=True)
+    line |= {name: value for name, value, usual in given if value != usual and name in _WRITTEN}
+    line["values"] = {name: value if value.__class__ is float else to_float(value) for name, value in record.values.items()}
     return to_json(line, ensure_ascii=False)
 
 

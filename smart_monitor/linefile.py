@@ -20,7 +20,7 @@ class LineFile:
     """Lines under `directory`, each in the file named with it. Files are 0600 unless `mode` says otherwise."""
 
     def __init__(self, directory: Path, mode: int = 0o600) -> None:
-        self.directory, self.mode = directory, mode
+        self.directory, self.mode = str(directory), mode
         self.trouble = ""
         """Why the last line could not be written; empty when all are on the disk."""
         self.lost = 0
@@ -31,14 +31,14 @@ class LineFile:
         """Device and inode of the open file: no other can have them while it is open."""
         self._synced = False
         """Was nothing written since the last `sync`?"""
-        self._waiting: deque[tuple[str, bytes, bytes]] = deque()
+        self._waiting: deque[tuple[str, bytes, str]] = deque()
 
     def append(self, name: str, line: str, header: str = "") -> None:
         """Add one line to the file `name`; `header` is written before the first line of a new file."""
         if len(self._waiting) >= BACKLOG:
             self._waiting.popleft()
             self.lost += 1
-        self._waiting.append((name, _encoded(line), _encoded(header) if header else b""))
+        self._waiting.append((name, _encoded(line), header))
         self.flush()
 
     def flush(self) -> None:
@@ -76,10 +76,10 @@ class LineFile:
             self._file = None
         self._path = ""
 
-    def _write(self, name: str, line: bytes, header: bytes) -> None:
+    def _write(self, name: str, line: bytes, header: str) -> None:
         file, size = self._opened(f"{self.directory}/{name}")
-        if size == 0:
-            line = header + line
+        if header and size == 0:
+            line = _encoded(header) + line
         self._synced = False
         written = os.write(file, line)
         if written != len(line):

@@ -285,9 +285,15 @@ def plain(value: Any) -> Any:
     return value
 
 
-def to_json(value: Any, **options: Any) -> str:
+def to_json(value: Any, *, ensure_ascii: bool = True, **options: Any) -> str:
     """Strict JSON on one line, whatever floats are in it."""
+    usual = _STRICT[ensure_ascii]
+    encoder = json.JSONEncoder(ensure_ascii=ensure_ascii, allow_nan=False, **options) if options else usual
     try:
-        return json.dumps(value, allow_nan=False, **options)
+        return encoder.encode(value)
     except ValueError:
-        return json.dumps(plain(value), allow_nan=False, **options)
+        return encoder.encode(plain(value))
+
+
+_STRICT = {escaped: json.JSONEncoder(ensure_ascii=escaped, allow_nan=False) for escaped in (True, False)}
+"""By `ensure_ascii`: made once and not for every line."""

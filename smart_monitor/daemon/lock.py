@@ -40,6 +40,7 @@ class RunLock:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._place = str(path)
         self._fd: int | None = None
         self._ours = (0, 0)
         """Device and inode of the file we hold: no other can have them while it is open."""
@@ -76,7 +77,7 @@ class RunLock:
         if self._fd is None:
             return False
         try:
-            there = os.stat(self.path)
+            there = os.stat(self._place)
         except OSError:
             return False
         return (there.st_dev, there.st_ino) == self._ours

@@ -92,11 +92,11 @@ class Log:
             return
         shown = [f"rank={record.rank}"] if record.rank else []
         shown += [f"{name}={values[key]:{form}}" for name, key, form in _SHOWN if key in values]
-        self._logger.msg(" ".join([f"Monitoring: Step {number}", *shown]), level="INFO", quiet=True)
+        self._write("INFO", " ".join([f"Monitoring: Step {number}", *shown]))
 
     def range(self, first: int | None, last: int | None, count: int) -> None:
         """One line for many steps observed at once."""
-        self._logger.msg(f"Monitoring: Step {first}–{last} ({count} records)", level="INFO", quiet=True)
+        self._write("INFO", f"Monitoring: Step {first}–{last} ({count} records)")
 
     def flush(self) -> None:
         """Write the steps held back, and what the disk refused before."""
@@ -146,20 +146,24 @@ class Log:
             held, self._held = self._held, []
             self.range(held[0], held[-1], len(held))
 
-    def _render(self, _logger: Any, _method: str, event: MutableMapping[str, Any]) -> tuple[tuple[str, bool], dict[str, Any]]:
+    def _render(self, _logger: Any, _method: str, event: MutableMapping[str, Any]) -> tuple[tuple[str], dict[str, Any]]:
+        return (self._write(event["level"], event["event"]),), {}
+
+    def _write(self, level: str, text: str) -> str:
+        """The line, which now stands in the file. Of steps directly: they are many, and numbers need no cleaning."""
         now = self._clock()
         if int(now) != self._stamped[0]:
-            local = time.localtime(now)
-            self._stamped = int(now), time.strftime("%Y-%m-%d %H:%M:%S", local), time.strftime("smart_monitor_%Y%m%d.log", local)
+            stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(now))
+            self._stamped = int(now), stamp, f"smart_monitor_{stamp[:10].replace('-', '')}.log"
         _, stamp, name = self._stamped
-        line = f"[{stamp}] [{event['level']}] {event['event']}"
+        line = f"[{stamp}] [{level}] {text}"
         if self._file is not None:
             self._file.append(name, line)
-        return (line, event.get("quiet", False)), {}
+        return line
 
-    def msg(self, line: str, quiet: bool) -> None:
-        """structlog's sink: what is not already in the file, or worth a person's eye, goes to stderr."""
-        if self._echo is not None and not quiet:
+    def msg(self, line: str) -> None:
+        """structlog's sink: what is worth a person's eye goes to stderr as well."""
+        if self._echo is not None:
             try:
                 print(line, file=self._echo, flush=True)
             except (OSError, ValueError):
