@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
 import psutil
@@ -96,15 +96,25 @@ def _has(place: str, name: str) -> bool:
 def group_percent(place: str, root: str = CGROUPS) -> float | None:
     """What a cgroup uses of its memory limit, in per cent, without file pages that are free to go; None without a limit.
 
-    A limit of a group further up holds as well and is looked for there.
+    A limit of a group further up holds as well. Which one does is looked for once a minute.
     """
+    for group, limit, usage in _limited(place, root, int(time.monotonic() // 60)):
+        most, used = _number(group, limit), _number(group, usage)
+        if most and used is not None and most < UNLIMITED:
+            return round(max(0.0, min(100.0, 100 * (used - _inactive(group)) / most)), 1)
+    return None
+
+
+@lru_cache(maxsize=256)
+def _limited(place: str, root: str, _: int) -> Sequence[tuple[str, str, str]]:
+    """The groups from `place` upwards that have a limit, with the names of the files that tell it and what is used."""
+    found = []
     while place.startswith(f"{root}/"):
         for limit, usage in (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")):
-            most, used = _number(place, limit), _number(place, usage)
-            if most and used is not None and most < UNLIMITED:
-                return round(max(0.0, min(100.0, 100 * (used - _inactive(place)) / most)), 1)
+            if (_number(place, limit) or UNLIMITED) < UNLIMITED:
+                found.append((place, limit, usage))
         place = os.path.dirname(place)
-    return None
+    return found
 
 
 def _number(place: str, name: str) -> int | None:
