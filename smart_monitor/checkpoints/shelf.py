@@ -65,7 +65,8 @@ class Shelf:
         self._looked_at: list[Candidate] = []
         self._network: dict[str, bool] = {}
         self._budget = Budget()
-        self._watch = Watch(base)
+        self.watch = Watch(base)
+        """Tells by a bounded number of stats, from any thread, whether anything changed that asks for another scan."""
         self._scanned = 0.0
 
     def scan(self, now: float) -> None:
@@ -88,14 +89,10 @@ class Shelf:
                 candidate.neighbours = neighbours
                 self._judge(folder.path, layout, candidate, known.get(str(candidate.path)))
                 self._looked_at.append(candidate)
-        self._watch.set([folder for folder, _ in folders], self._looked_at, began)
+        self.watch.set([folder for folder, _ in folders], self._looked_at, began)
         budget.close()
         for candidate in self._looked_at:
             candidate.forget()
-
-    def stirred(self) -> bool:
-        """Has anything changed since the last scan that asks for another? A bounded number of stats; from any thread."""
-        return self._watch.stirred()
 
     def settling(self) -> list[tuple[Checkpoint, bool]]:
         """What the last scan found whole but not yet still, and whether its writer has begun a later one since.

@@ -56,8 +56,11 @@ class Watch:
 
     def stirred(self) -> bool:
         """Is anything else than it was at the last scan?"""
-        if any(_look(path, mark) != mark for path, mark in self._marks):
-            return True
+        for path, mark in self._marks:
+            if mark[:2] == (0, 0) and not os.access(path, os.F_OK):
+                continue  # still not there, which is told without an exception
+            if mark != (_identity(path) if mark[2] == -1 else _mark(path)):
+                return True
         names, folders = self._names, self._folders
         for path, mark in list(folders.items()):
             now = _mark(path)
@@ -83,10 +86,6 @@ def _mark(path: str) -> _Mark:
 def _identity(path: str) -> _Mark:
     """Which directory a path leads to, and nothing of what is in it."""
     return (*_mark(path)[:2], -1, -1)
-
-
-def _look(path: str, mark: _Mark) -> _Mark:
-    return _identity(path) if mark[2] == -1 else _mark(path)
 
 
 def _before(path: str, began: float) -> _Mark:

@@ -70,7 +70,7 @@ class Holding:
 
     def glance(self) -> bool:
         """From the eye's thread, every half second: is it worth a scan?"""
-        return self.shelf.stirred()
+        return self.shelf.watch.stirred()
 
     def stir(self) -> None:
         """Something changed where checkpoints lie."""

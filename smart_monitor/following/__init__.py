@@ -73,8 +73,6 @@ class RunSource:
 
     def __init__(self, base: Path, run: str, settings: Settings, *, final: bool = False, rest: float = REST) -> None:
         self.base, self.run = base, run
-        self.summary: tuple[dict[str, Any], ...] = ()
-        """What is read, how much of it was seen, and how old it is: plain JSON, for `status`. From any thread."""
         self.paths: Sequence[str] = ()
         self._wanted = self._settings = _Wanted.of(settings)
         self._final, self._rest = final, rest
@@ -163,8 +161,12 @@ class RunSource:
         if changed or given:
             self._cursor = seen.cursor = self._state()
             self.paths = self._where()
-            self.summary = tuple(part.told() for part in self._parts if part.sight.ok or part.rows)
         return seen
+
+    @property
+    def summary(self) -> tuple[dict[str, Any], ...]:
+        """What is read, how much of it was seen, and how old it is: plain JSON, for `status`. From any thread."""
+        return tuple([part.told() for part in self._parts if part.sight.ok or part.rows])
 
     def whole(self, tell: Callable[[str], None]) -> Iterator[Record]:
         """Everything that stands there, for replay. Raises CannotSee."""
@@ -321,9 +323,14 @@ class RunSource:
 
     def _give(self, seen: Pass, now_mono: float) -> bool:
         """Add what stands before all that is not read yet; was anything taken, judged or not?"""
-        more = [p.reached for p in self._parts if p.more]
-        horizon = min(more, default=float("inf"))
-        givers = [p for p in self._parts if p.ahead]
+        horizon, givers, retries = float("inf"), [], []
+        for part in self._parts:
+            if part.ahead:
+                givers.append(part)
+            if part.retry is not None:
+                retries.append(part.retry)
+                horizon = min(horizon, part.reached) if part.more else horizon
+            seen.torn |= part.torn
         if givers and len(self._parts) > 1:
             self._unseat(givers, now_mono)
         taken = False
@@ -341,9 +348,8 @@ class RunSource:
             seen.records.append(judged)
         if self._raw is not None:  # evidence also of what a log says
             seen.raws = dict.fromkeys(range(len(seen.records)), self._raw) | seen.raws
-        retries = [p.retry for p in self._parts if p.retry is not None]
-        seen.retry_in = 0.0 if more or any(p.ahead for p in self._parts) else min(retries, default=None)
-        seen.torn = any(p.torn for p in self._parts)
+        left = [p for p in givers if p.ahead]
+        seen.retry_in = 0.0 if left else min(retries, default=None)
         return taken
 
     def _unseat(self, givers: Sequence[Part], now_mono: float) -> None:
@@ -374,5 +380,5 @@ class RunSource:
         return Sight(False, f"There is {what} in {shown(str(self.base))} yet.", str(self.base))
 
     def _state(self) -> Cursor:
-        state: Cursor = {"sources": [*(p.state() for p in self._parts), *self._left], "merging": self._merging.state()}
+        state: Cursor = {"sources": [p.state() for p in self._parts] + self._left, "merging": self._merging.state()}
         return state | ({"waiting": dict(self._waiting)} if self._waiting else {})

@@ -175,7 +175,9 @@ class Part:
         if step is not None:
             self.steps += 1 if last is None or step < last else step - last
             self.last = step
-        self.newest = next((at for at in (record.time, record.seen) if at is not None), self.seen.written)
+        self.newest = record.seen if record.time is None else record.time
+        if self.newest is None:
+            self.newest = self.seen.written
 
     def was_given(self, judged: Record) -> bool:
         """Was this given before a crash?"""

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from smart_monitor.model import Reading, Record
 
@@ -25,8 +25,7 @@ Cursor = dict[str, Any]
 """Where a source stands: plain JSON, its content private to the source; {} is the beginning."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sight:
+class Sight(NamedTuple):
     """Whether a source can see its file, and if not, one sentence that says why."""
 
     ok: bool

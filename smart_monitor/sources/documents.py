@@ -21,8 +21,11 @@ class Torn(Exception):
     """The content is not whole; the text says in what way."""
 
 
-def parse_json(raw: bytes, where: str) -> Any:
-    """The JSON value in `raw`. Raises Torn if it may be half-written, CannotSee if more bytes would not help."""
+def parse_json(raw: bytes, path: str) -> Any:
+    """The JSON value in `raw`, which stands at `path`.
+
+    Raises Torn if it may be half-written, CannotSee if more bytes would not help.
+    """
     if not raw.strip(b" \t\r\n\0"):
         raise Torn("it is empty")
     try:
@@ -36,19 +39,19 @@ def parse_json(raw: bytes, where: str) -> Any:
     except UnicodeDecodeError as error:
         if error.end >= len(raw) and error.reason == "unexpected end of data":
             raise Torn("it ends in the middle of a character") from None
-        raise CannotSee(f"{where} is not UTF-8 (byte {error.start}).") from None
+        raise CannotSee(f"{shown(path)} is not UTF-8 (byte {error.start}).") from None
     except json.JSONDecodeError as error:
         raise Torn(f"it is no whole JSON ({clean(error.msg)} at character {error.pos})") from None
     except RecursionError:
-        raise CannotSee(f"{where} is nested too deep to be a training status.") from None
+        raise CannotSee(f"{shown(path)} is nested too deep to be a training status.") from None
     except ValueError:
-        raise CannotSee(f"{where} holds a number of too many digits.") from None
+        raise CannotSee(f"{shown(path)} holds a number of too many digits.") from None
     except MemoryError:
-        raise CannotSee(f"{where} needs more memory than there is.") from None
+        raise CannotSee(f"{shown(path)} needs more memory than there is.") from None
 
 
 def document_bytes(path: str, max_bytes: int, known: os.stat_result | None = None) -> tuple[bytes | None, os.stat_result]:
-    """The content (None: too large) and the stat under which reading began; `known`: that of a moment ago. Raises CannotSee."""
+    """The content (None: too large) and the stat under which reading began; `known`: see `open_regular`. Raises CannotSee."""
     fd, found = open_regular(path, known)
     try:
         if found.st_size > max_bytes:

@@ -24,12 +24,14 @@ class CannotSee(Exception):
 
 
 def open_regular(path: str, known: os.stat_result | None = None) -> tuple[int, os.stat_result]:
-    """A descriptor of the regular file at `path` (links followed) and its stat; `known`: that of a moment ago. Raises CannotSee.
+    """A descriptor of the regular file at `path` (links followed) and its stat; `known`: that of a moment ago,
+    of a regular file. Raises CannotSee.
 
     Looks before it opens, since opening a pipe would be felt by its writer, and again afterwards.
     """
     try:
-        must_be_regular(path, os.stat(path) if known is None else known)
+        if known is None:
+            must_be_regular(path, os.stat(path))
         try:
             fd = os.open(path, _FLAGS | _NOATIME)  # granted to the owner of the file and to root only
         except PermissionError:

@@ -18,5 +18,5 @@ def digest(raw: bytes) -> str:
 
 def mark(reading: Reading | Record) -> str:
     """All that an observation says but time, clocks and words."""
-    values = sorted((k, v) for k, v in reading.values.items() if not _clock(k))
+    values = sorted([(k, v) for k, v in reading.values.items() if not _clock(k)])
     return digest(repr((reading.step, reading.by, reading.epoch, values, reading.nulls, reading.ids)).encode())

@@ -20,7 +20,7 @@ from smart_monitor.names import clean, read_row
 from smart_monitor.sources import Cursor, Format, Options, Pass, Sight, finished
 from smart_monitor.sources.documents import Torn, document_bytes, look_again, parse_json, refused, too_large
 from smart_monitor.sources.files import CannotSee, identity_of, must_be_regular, shown, why
-from smart_monitor.sources.marks import digest, mark
+from smart_monitor.sources.marks import mark
 
 FILE_NAME = "training_status.json"
 RACY = 0.05
@@ -61,20 +61,17 @@ class StatusFile:
         written = cursor.get("file") != identity
         if raw is None:
             return refused(following, identity, path, too_large(path, identity[3], self.max_bytes))
-        body = digest(raw)
-        whole = cursor.get("body") == body  # parsed before, and well
         try:
-            reading = None if whole else self._parse(path, raw, cursor.get("state") is not None)
+            reading = self._parse(path, raw, cursor.get("state") is not None)
         except Torn as torn:
             return look_again(cursor, identity, path, str(torn), now_mono)
         except CannotSee as error:
             return refused(following, identity, path, str(error))
-        following |= {"file": identity, "body": body}
+        following["file"] = identity
         if abs(now_wall - found.st_mtime) < RACY and not _was_renamed(found, cursor.get("file")):
             following["again"] = True
         seen = Pass(following, Sight(True, "", path))
-        if reading is not None:
-            self._judge(reading, raw, now_wall, seen)
+        self._judge(reading, raw, now_wall, seen)
         seen.heartbeat = written and not seen.records
         return seen
 
@@ -97,7 +94,7 @@ class StatusFile:
 
     def resumed(self, cursor: Cursor, last: Sequence[Record], count: int) -> Cursor:
         """Where it stands after `last` were read on from `cursor`; the file is looked at anew."""
-        following = {k: v for k, v in cursor.items() if k not in ("file", "body", "torn", "again", "why")}
+        following = {k: v for k, v in cursor.items() if k not in ("file", "torn", "again", "why")}
         for record in last:
             following |= {"state": record.state, "ids": dict(record.ids)}
             if record.kind == RECORD:
@@ -109,6 +106,8 @@ class StatusFile:
         usable: list[tuple[str, os.stat_result]] = []
         trouble: list[str] = []
         for path in self.paths:
+            if usable and not os.access(path, os.F_OK):
+                continue  # as usual, and told without an exception
             try:
                 found = os.stat(path)
                 must_be_regular(path, found)
@@ -127,7 +126,7 @@ class StatusFile:
 
     def _parse(self, path: str, raw: bytes, known: bool) -> Reading:
         """The document as a reading. Raises Torn if it may be half-written, CannotSee if it is not ours."""
-        document = parse_json(raw, shown(path))
+        document = parse_json(raw, path)
         if not isinstance(document, dict):
             raise CannotSee(f"{shown(path)} holds {_kind(document)} where a training status is one JSON object.")
         reading = read_row(document)

@@ -124,7 +124,7 @@ class TrainerState:
         raw, found = document_bytes(path, self.max_bytes)
         if raw is None:
             raise CannotSee(too_large(path, found.st_size, self.max_bytes))
-        document = parse_json(raw, shown(path))
+        document = parse_json(raw, path)
         if not isinstance(document, dict) or not isinstance(document.get("log_history"), list):
             raise CannotSee(f"{shown(path)} holds no log_history.")
         return document
