@@ -32,44 +32,45 @@ class Engine:
         self.run = run
         self.settings = settings
         self._rules = rules
-        self._ranks: dict[int, Judge] = {}
+        self.ranks: dict[int, Judge] = {}
+        """The judge of each rank; for others only to be read."""
         self._crew = Crew()
         self._accord = Accord()
 
     def feed(self, record: Record) -> list[Output]:
         """Fold one journal line; what is to be done about it, in order."""
-        judge = self._ranks.get(record.rank)
+        judge = self.ranks.get(record.rank)
         if judge is None:
-            if len(self._ranks) >= MAX_RANKS and record.rank:
+            if len(self.ranks) >= MAX_RANKS and record.rank:
                 return []
-            judge = self._ranks[record.rank] = self._judge(record.rank)
+            judge = self.ranks[record.rank] = self._judge(record.rank)
         if record.kind == RECORD:
-            if len(self._ranks) == 1:
+            if len(self.ranks) == 1:
                 outputs = judge.feed(record)
                 return self._accord.fold(outputs, judge, 1) if outputs else outputs
             return self._beside(record, judge)
-        outputs = self._accord.fold(judge.feed(record), judge, len(self._ranks))
-        for rank in sorted(self._ranks):
+        outputs = self._accord.fold(judge.feed(record), judge, len(self.ranks))
+        for rank in sorted(self.ranks):
             if rank != record.rank:
-                heard = self._ranks[rank].overhear(record)
-                outputs += self._accord.fold(heard, self._ranks[rank], len(self._ranks)) if heard else heard
+                heard = self.ranks[rank].overhear(record)
+                outputs += self._accord.fold(heard, self.ranks[rank], len(self.ranks)) if heard else heard
         return outputs
 
     def _beside(self, record: Record, judge: Judge) -> list[Output]:
         """A record of one of several ranks: judged for itself, then together with what the others have said."""
         attempt = judge.attempts.number
         outputs = judge.feed(record)
-        outputs = self._accord.fold(outputs, judge, len(self._ranks)) if outputs else outputs
+        outputs = self._accord.fold(outputs, judge, len(self.ranks)) if outputs else outputs
         if self._crew.observe(record, judge.step, restarted=judge.attempts.number != attempt):
-            host = self._ranks.get(0)
+            host = self.ranks.get(0)
             if host is None:
-                host = self._ranks[0] = self._judge(0)
-            outputs += self._accord.fold(host.feed(record._replace(kind=PEER)), host, len(self._ranks))
+                host = self.ranks[0] = self._judge(0)
+            outputs += self._accord.fold(host.feed(record._replace(kind=PEER)), host, len(self.ranks))
             for rank in self._crew.departed():
-                gone = self._ranks.get(rank)
+                gone = self.ranks.get(rank)
                 if gone is not None and gone.incidents.open:
                     closed: list[Output] = list(gone.incidents.close("the run goes on without this rank", record))
-                    outputs += self._accord.fold(closed, gone, len(self._ranks))
+                    outputs += self._accord.fold(closed, gone, len(self.ranks))
         return outputs
 
     def _judge(self, rank: int) -> Judge:
@@ -86,25 +87,21 @@ class Engine:
     def judge(self, rank: int | None = None) -> Judge | None:
         """The judge of a rank, for status and doctor (by default of the first that gave a record); None if there is none."""
         if rank is not None:
-            return self._ranks.get(rank)
-        return next((self._ranks[r] for r in sorted(self._ranks) if self._ranks[r].records), self._ranks.get(0))
+            return self.ranks.get(rank)
+        return next((self.ranks[r] for r in sorted(self.ranks) if self.ranks[r].records), self.ranks.get(0))
 
     @property
     def incidents(self) -> list[dict[str, Any]]:
         """The incidents open now, across ranks: severity, kinds, first_step, ranks and more."""
         return self._accord.open()
 
-    @property
-    def ranks(self) -> dict[int, Judge]:
-        return self._ranks
-
     def configure(self, settings: Settings) -> None:
         """Go on with other settings (SIGHUP), exactly as after a restart with them: what was learned stays."""
         self.settings = settings
-        for rank, judge in list(self._ranks.items()):
+        for rank, judge in list(self.ranks.items()):
             heir = self._judge(rank)
             heir.restore(judge.memory())
-            self._ranks[rank] = heir
+            self.ranks[rank] = heir
 
     def state(self) -> dict[str, Any]:
         """Everything remembered, as plain JSON that shares nothing with the engine."""
@@ -113,7 +110,7 @@ class Engine:
     def memory(self) -> dict[str, Any]:
         """The same for who writes it down at once: what is in it goes on changing."""
         return {
-            "schema": SCHEMA, "run": self.run, "ranks": {str(rank): judge.memory() for rank, judge in self._ranks.items()},
+            "schema": SCHEMA, "run": self.run, "ranks": {str(rank): judge.memory() for rank, judge in self.ranks.items()},
             "crew": self._crew.state(), "accord": self._accord.state(),
         }  # fmt: skip
 
@@ -127,7 +124,7 @@ class Engine:
             for rank, saved in state["ranks"].items():
                 judge = self._judge(int(rank))
                 judge.restore(saved)
-                self._ranks[int(rank)] = judge
+                self.ranks[int(rank)] = judge
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-            self._ranks.clear()
+            self.ranks.clear()
             raise StateError(f"state is damaged: {type(error).__name__}: {error}") from error

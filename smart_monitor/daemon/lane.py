@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from smart_monitor.checkpoints.mounts import mount_point
 from smart_monitor.config import ConfigError, Settings
@@ -28,9 +28,13 @@ from smart_monitor.daemon.run import Run
 from smart_monitor.sources import Pass
 
 LOOK_AROUND = 1.0
-"""Seconds between two looks for a run's directory, or for what must soon be written."""
+"""Seconds between two looks for a run's directory, or at what is sent."""
 AT_REST = 5.0
 """Seconds that a lane rests at most; whatever is read wakes it."""
+CALM = 4.0
+"""Seconds for which a run of which nothing is under way is not attended to, whatever wakes its lane."""
+EARLY = 0.1
+"""Share of a poll interval by which a tick may come sooner, where something else wakes the lane."""
 WHILE_COPYING = 0.05
 IN_LINE = 0.25
 """Seconds between two tries to begin a copy while others copy, or while a disk or a checkpoint is waited for."""
@@ -56,8 +60,7 @@ class Manner:
     """Told when what is said of a lane (`Standing`) changed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """How a run stood when a thread last left its lane; read from any thread."""
 
     tried: bool = False
@@ -94,6 +97,8 @@ class Lane:
         self._said = self._why = ""
         self._later, self._wait = 0.0, 0.5
         self._ticks, self._first = NEVER, first
+        self._ready = self._due = 0.0
+        """From when on the run is attended to if something wakes its lane, and when in any case; monotonic."""
         self._end: float | None = None
         self.task = pool.add(self.work, mount_point((out or base).absolute()), NEVER)
 
@@ -135,10 +140,10 @@ class Lane:
             self._open()
         self._do()
         run = self.run
-        if run is not None and run.opened and now >= self._ticks:
+        if run is not None and run.opened and now >= self._ticks - EARLY * run.settings.poll_interval:
             self._tick(run, now)
-        if run is not None and run.opened:
-            self._guard(run.attend, time.monotonic())
+        if run is not None and run.opened and (run.stirred or now >= self._ready):
+            self._attend(run)
         return self._rest(run)
 
     def _do(self) -> None:
@@ -147,25 +152,33 @@ class Lane:
             act, arguments = self._queue.popleft()
             self._guard(act, *arguments)
 
-    def _rest(self, run: Run | None) -> float:
-        """Note how it stands; when to look again."""
+    def _attend(self, run: Run) -> None:
+        """See to what is under way; note how the run stands, and when that is to be done again."""
         now = time.monotonic()
-        if run is None or not run.opened:
-            self._note(Standing(tried=True, held=self._said == "held"))
-            return max(now + LOOK_AROUND, min(self._later, now + PATIENCE))
+        self._guard(run.attend, now)
+        if not run.opened:
+            return
         busy, sending = run.keeper.store.busy, run.remote.busy
         self._note(Standing(True, False, True, run.met, run.ended, busy, sending, run.outlook.sight.ok))
-        if self._manner.thrifty():
-            for file in (run.journal, run.events, run.log):
-                file.rest()
         pause = AT_REST
         if busy:
             pause = WHILE_COPYING if run.keeper.store.progress else IN_LINE
         elif run.keeper.holding.restless:
             pause = BEAT
-        elif run.log.waiting or sending or run.news:
+        elif sending or run.news:
             pause = LOOK_AROUND
-        return min(now + pause, self._ticks)
+        self._ready, self._due = now + min(pause, CALM), now + pause
+
+    def _rest(self, run: Run | None) -> float:
+        """When to look again, if nobody wakes it."""
+        now = time.monotonic()
+        if run is None or not run.opened:
+            self._note(Standing(tried=True, held=self._said == "held"))
+            return max(now + LOOK_AROUND, min(self._later, now + PATIENCE))
+        if self._manner.thrifty():
+            for file in (run.journal, run.events, run.log):
+                file.rest()
+        return min(self._ready if run.log.waiting else self._due, self._ticks)
 
     def _note(self, standing: Standing) -> None:
         if standing != self.standing:
@@ -173,7 +186,7 @@ class Lane:
             self._manner.changed()
 
     def _tick(self, run: Run, now: float) -> None:
-        self._ticks = now + run.settings.poll_interval
+        self._ticks = max(now, self._ticks) + run.settings.poll_interval
         if self._is_there(run):
             self._guard(run.tick, dict(self._manner.figures(str(run.place.out))))
 
@@ -186,6 +199,7 @@ class Lane:
             return
         if seen is None:
             run.keeper.holding.stir()
+            run.stirred = True
         else:
             if seen.records or seen.heartbeat:
                 self.heard = time.monotonic()

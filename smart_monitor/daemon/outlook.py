@@ -55,7 +55,7 @@ class Outlook:
         for sentence in seen.news:
             self._log.info(sentence)
         self._seen, self._hung = seen.sight, False
-        return self._become(seen.sight, now)
+        return seen.sight != self.sight and self._become(seen.sight, now)
 
     def lose(self, why: str) -> None:
         """The place is gone, or not there yet; who knows why has said so."""

@@ -60,6 +60,8 @@ class Run:
         self.unseen = 0
         """Steps that passed unseen while the monitor was down."""
         self.contact = Contact(met=False, whole=judge_all)
+        self.stirred = False
+        """Did something happen that `attend` has to see to at once?"""
         self.rests = ""
         """Why it is let go while its monitor goes on; empty if it is not."""
         self.news = False
@@ -116,7 +118,7 @@ class Run:
         if self.resumed:
             count, last = self.journal.records, "" if self.last_step is None else f", last step {self.last_step}"
             self.log.info(f"Resumed: {count} record{'s' * (count != 1)} in the journal{last}")
-        self.opened = True
+        self.opened = self.stirred = True
         if behind:
             self.save(durable=False)
 
@@ -189,36 +191,36 @@ class Run:
         if self.wake is not None:
             self.wake.heard()
         historical = self.contact.historical
+        self.stirred |= not self.met  # with this pass, all may be met
         records = [r for r in seen.records if r.kind == RECORD]
-        if records and not historical:
+        if self.resumed and records and not historical:
             self._state_hole(records[0])
         told = False
         for position, record in enumerate(seen.records):
-            told |= self._fold(record._replace(historical=historical), seen.raws.get(position))
+            told |= self._fold(record, seen.raws.get(position), historical=historical)
         self.cursor = seen.cursor
         if self.contact.over(seen, records, self.log) or seen.news:
             self.save(durable=False)  # what each metric is judged from from now on is not said by the journal
-            self.news = True
+            self.news = self.stirred = True
         self._settle(told)
-        self._complain()
 
     def _state_hole(self, record: Record) -> None:
-        if self.resumed:
-            self.resumed = False
-            missed, sentence = hole(record, self.engine.judge(record.rank))
-            self.unseen += missed
-            if sentence:
-                self.log.warning(sentence)
+        self.resumed = False
+        missed, sentence = hole(record, self.engine.judge(record.rank))
+        self.unseen += missed
+        if sentence:
+            self.log.warning(sentence)
 
-    def _fold(self, record: Record, raw: bytes | None) -> bool:
+    def _fold(self, record: Record, raw: bytes | None, *, historical: bool = False) -> bool:
         # Records are numbered by themselves; for all other lines the number in the journal keeps ids apart.
-        record = record._replace(index=self.journal.records if record.kind == RECORD else self.journal.number)
+        number = self.journal.records if record.kind == RECORD else self.journal.number
+        record = record._replace(index=number, historical=historical)
         self.journal.append(record)
         outputs = self.judge(record)
         self.heed(record)
-        if record.kind == RECORD and not record.historical:
+        if record.kind == RECORD and not historical:
             self.keeper.holding.heed(record)
-        return self.perform(outputs, raw if raw is not None or not outputs else status_of(record))
+        return self.perform(outputs, raw if raw is not None else status_of(record)) if outputs else False
 
     def judge(self, record: Record) -> list[Output]:
         """The engine's outputs. What it can't digest is said and passed over: watching goes on."""
@@ -243,27 +245,29 @@ class Run:
                 self.log.step(record, judge.step, judge.previous)
         elif record.kind == STATE and record.state != self.word:
             self.word = record.state
+            self.news = self.stirred = True
             if not again:
                 self.log.info(f"The trainer says: {record.state}" + (f" ({record.note})" if record.note else ""))
 
     def tick(self, figures: dict[str, float]) -> None:
-        """Time has passed: host figures, sight, scans, vitals."""
+        """Time has passed: host figures, sight, what of the file system to listen to."""
         now, mono = time.time(), time.monotonic()
         sight, why = self.outlook.figures(mono, () if self.ended else self.seen)
         tick = Record(self.name, HOST, 0, seen=now, values=figures | sight, kind=TICK, note=why)
         told = self._fold(self.trainer.tick(tick, self.word, self.engine.judge()), None)
         if self.wake is not None and (mended := self.wake.check()):
             self.log.warning(mended)
-        self.log.flush()
-        self.events.flush()
         self._settle(told)
-        self._complain()
+        self.stirred = True
         if mono - self._saved >= SAVE_EVERY:
             self.save(durable=False)
-        self.refresh_vitals()
 
     def attend(self, mono: float) -> None:
-        """Every few seconds at least: a hung read, checkpoints, the store, vitals that grow old."""
+        """Every few seconds at least, and whenever it `stirred`: a hung read, checkpoints, the store, vitals that grow old."""
+        self.stirred = False
+        self.log.flush()
+        self.events.flush()
+        self._complain()
         if self.outlook.check(mono):
             self.refresh_vitals()
         if not self.outlook.is_late(mono):  # else this thread would hang as well
@@ -283,6 +287,7 @@ class Run:
 
     def perform(self, outputs: Sequence[Output], raw: bytes | None) -> bool:
         """Do what the engine says; was anything told? Promises to keep come first: they must survive whatever follows."""
+        self.stirred = True
         for output in outputs:
             if isinstance(output, Decision) and not output.gated:
                 self._keep(output, raw)
@@ -373,6 +378,7 @@ class Run:
             self.keeper.configure(settings)
             self.remote.configure(settings)
             self.source.configure(self.settings)
+            self.stirred = True
 
     @property
     def last_step(self) -> int | None:

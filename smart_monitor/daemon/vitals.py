@@ -1,4 +1,4 @@
-"""Vitals: a small file, rewritten every poll interval and when something was told, from which `status` and `doctor` speak."""
+"""Vitals: a small file, rewritten when something was told and before it grows old, from which `status` and `doctor` speak."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 FRESH, FRESH_COPYING, FRESH_NEWS = 15.0, 2.0, 1.0
-"""Of a copy under way somebody may want to see how far it is; who reads an alert looks at `status` next."""
+"""Seconds at most; of a copy under way somebody may want to see how far it is; who reads an alert looks at `status` next."""
 
 
 def vitals(run: Run, *, stopped: bool = False) -> dict[str, Any]:
@@ -39,8 +39,9 @@ def vitals(run: Run, *, stopped: bool = False) -> dict[str, Any]:
 
 
 def fresh_for(run: Run) -> float:
-    """Seconds after which the vitals are written anew, however long the poll interval."""
-    return FRESH_NEWS if run.news else FRESH_COPYING if run.keeper.store.progress else FRESH
+    """Seconds after which the vitals are written anew, if nothing asks for it sooner."""
+    soon = FRESH_NEWS if run.news else FRESH_COPYING if run.keeper.store.progress else FRESH
+    return min(soon, 1.5 * run.settings.poll_interval)
 
 
 def _judged(judge: Judge) -> dict[str, Any]:

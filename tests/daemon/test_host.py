@@ -49,6 +49,8 @@ def group(place: Path, **files: str) -> str:
 def test_what_a_group_uses_is_reckoned_without_the_pages_that_are_free_to_go(tmp_path: Path) -> None:
     made = group(tmp_path / "a", memory__max="1000\n", memory__current="950\n", memory__stat="anon 1\ninactive_file 150\n")
     assert 80.0 == host.group_percent(made, root=str(tmp_path))
+    (tmp_path / "a" / "memory.current").write_text("550\n")
+    assert 40.0 == host.group_percent(made, root=str(tmp_path))
     old = group(
         tmp_path / "b", memory__limit_in_bytes="1000\n", memory__usage_in_bytes="500\n", memory__stat="total_inactive_file 0\n"
     )

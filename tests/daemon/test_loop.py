@@ -13,6 +13,7 @@ import pytest
 
 from smart_monitor.config import Settings
 from smart_monitor.daemon.eye import Eye
+from smart_monitor.daemon.lane import Lane, Manner
 from smart_monitor.daemon.log import Log
 from smart_monitor.daemon.loop import Daemon
 from smart_monitor.daemon.outlook import HUNG, OFTEN, Outlook
@@ -73,6 +74,47 @@ def test_a_run_whose_handling_fails_is_begun_again_and_harms_no_other(tmp_path: 
     finally:
         daemon._stopping = True
         thread.join(PATIENCE)
+
+
+def test_a_run_is_attended_to_when_something_stirred_and_not_at_every_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for pause in ("AT_REST", "CALM", "LOOK_AROUND"):
+        monkeypatch.setattr(f"smart_monitor.daemon.lane.{pause}", math.inf)
+    trainer, pool = Trainer(tmp_path), Pool(lambda error: pytest.fail(str(error)))
+    trainer.train(1)
+    lane = Lane(tmp_path, tmp_path / "out", lambda: Settings(poll_interval=1e6, watchdog=False), pool, Manner(dry=True))
+    (tmp_path / "out").mkdir()
+    lane.work()
+    run, attended = lane.run, 0
+    assert run is not None and run.eye is not None
+    original, eye = run.attend, run.eye
+
+    def attend(mono: float) -> None:
+        nonlocal attended
+        attended += 1
+        original(mono)
+
+    def after_a_look() -> int:
+        """How often it has been attended to once the eye has looked and the lane has worked."""
+        eye.wake()
+        eye.work()
+        lane.work()
+        return attended
+
+    run.attend = attend  # type: ignore[method-assign]
+    assert 1 == after_a_look()  # the first contact
+    assert lane.standing.met
+    for _ in range(9):
+        trainer.train(1)
+        assert 1 == after_a_look()
+    trainer.write(math.nan)
+    assert 2 == after_a_look()
+    trainer.write(0.7, status="completed")
+    assert 3 == after_a_look()
+    assert lane.standing.ended
+    lane.close(0.0)
+    lane.work()
 
 
 def test_what_was_met_and_what_was_told_stand_in_the_status_before_the_next_tick(
